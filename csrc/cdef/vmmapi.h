@@ -1,0 +1,196 @@
+/*
+ * libvmmapi as vmmapi.h declares it, but for the calls that move guest memory
+ * through I/O vectors: Python has vm_map_gpa() and memoryview for that.
+ */
+#define VMMAPI_VERSION ...
+
+enum vm_mmap_style { VM_MMAP_NONE, VM_MMAP_ALL, VM_MMAP_SPARSE, ... };
+
+#define VM_MEM_F_INCORE ...
+#define VM_MEM_F_WIRED ...
+
+#define VMMAPI_OPEN_CREATE ...
+#define VMMAPI_OPEN_REINIT ...
+#define VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE ...
+/* Ours: be the owner or fail with EBUSY; never talk to another process. */
+#define VMMAPI_OPEN_OWNER ...
+
+#define VM_LOWMEM_LIMIT ...
+#define VM_HIGHMEM_BASE ...
+
+#define VM_SYSMEM ...
+#define VM_BOOTROM ...
+#define VM_FRAMEBUFFER ...
+#define VM_PROT_READ ...
+#define VM_PROT_WRITE ...
+#define VM_PROT_EXEC ...
+#define VM_PROT_ALL ...
+
+/* ---- lifetime ---- */
+int vm_create(const char *name);
+struct vmctx *vm_open(const char *name);
+struct vmctx *vm_openf(const char *name, int flags);
+void vm_close(struct vmctx *ctx);
+void vm_destroy(struct vmctx *ctx); /* also closes */
+int vm_reinit(struct vmctx *ctx);
+int vm_suspend(struct vmctx *ctx, enum vm_suspend_how how);
+int vm_limit_rights(struct vmctx *ctx);
+const char *vm_get_name(struct vmctx *ctx);
+int vm_get_device_fd(struct vmctx *ctx);
+const uint32_t *vm_get_ioctls(size_t *len);
+/* Ours: true when this process owns the VM; the backend's name. */
+bool vm_is_owner(struct vmctx *ctx);
+const char *vm_get_backend(struct vmctx *ctx);
+/* Ours: one sentence on why the last vm_open*() or vm_create() of this
+ * thread failed, "" when errno says it all. */
+const char *vm_open_error(void);
+/* Ours: start serving the control socket of a VM that this process owns. */
+int vm_serve(struct vmctx *ctx);
+/* Ours: write state back to the VM's directory now (vm_close does too). */
+int vm_save(struct vmctx *ctx);
+
+/* ---- vCPUs ---- */
+struct vcpu *vm_vcpu_open(struct vmctx *ctx, int vcpuid);
+void vm_vcpu_close(struct vcpu *vcpu);
+int vcpu_id(struct vcpu *vcpu);
+struct vmctx *vcpu_ctx(struct vcpu *vcpu);
+int vcpu_reset(struct vcpu *vcpu);
+int vm_activate_cpu(struct vcpu *vcpu);
+int vm_suspend_cpu(struct vcpu *vcpu);
+int vm_resume_cpu(struct vcpu *vcpu);
+int vm_suspend_all_cpus(struct vmctx *ctx);
+int vm_resume_all_cpus(struct vmctx *ctx);
+int vm_pause(struct vmctx *ctx);
+int vm_resume(struct vmctx *ctx);
+/* Sets of vCPUs are one word: bit N is vCPU N (VM_MAXCPU <= 64). */
+int vm_active_cpus(struct vmctx *ctx, uint64_t *cpus);
+int vm_suspended_cpus(struct vmctx *ctx, uint64_t *cpus);
+int vm_debug_cpus(struct vmctx *ctx, uint64_t *cpus);
+int vm_apicid2vcpu(struct vmctx *ctx, int apicid);
+int vm_set_topology(struct vmctx *ctx, uint16_t sockets, uint16_t cores,
+    uint16_t threads, uint16_t maxcpus);
+int vm_get_topology(struct vmctx *ctx, uint16_t *sockets, uint16_t *cores,
+    uint16_t *threads, uint16_t *maxcpus);
+/* Blocks until an exit that the caller must see.  entry NULL: default. */
+int vm_run(struct vcpu *vcpu, const struct vm_entry *entry,
+    struct vm_exit *vme);
+int vm_restart_instruction(struct vcpu *vcpu);
+int vm_get_run_state(struct vcpu *vcpu, uint32_t *state, uint8_t *sipi);
+int vm_set_run_state(struct vcpu *vcpu, uint32_t state, uint8_t sipi);
+
+/* ---- memory ---- */
+int vm_parse_memsize(const char *opt, size_t *memsize);
+int vm_setup_memory(struct vmctx *ctx, size_t len, enum vm_mmap_style style);
+/* Host pointer to [gpa, gpa+len), or NULL.  RAM and devmem. */
+void *vm_map_gpa(struct vmctx *ctx, vm_paddr_t gpa, size_t len);
+/* The device wrote there (DMA): decoded code in it is void. */
+void vm_dirty_gpa(struct vmctx *ctx, vm_paddr_t gpa, size_t len);
+vm_paddr_t vm_rev_map_gpa(struct vmctx *ctx, void *addr);
+size_t vm_get_lowmem_size(struct vmctx *ctx);
+size_t vm_get_highmem_size(struct vmctx *ctx);
+vm_paddr_t vm_get_lowmem_limit(struct vmctx *ctx);
+vm_paddr_t vm_get_highmem_base(struct vmctx *ctx);
+void vm_set_memflags(struct vmctx *ctx, int flags);
+int vm_get_memflags(struct vmctx *ctx);
+int vm_get_memseg(struct vmctx *ctx, int segid, size_t *len, char *name,
+    size_t namesz);
+int vm_mmap_getnext(struct vmctx *ctx, vm_paddr_t *gpa, int *segid,
+    int64_t *off, size_t *len, int *prot, int *flags);
+void *vm_create_devmem(struct vmctx *ctx, int segid, const char *name,
+    size_t len); /* MAP_FAILED with errno */
+int vm_mmap_memseg(struct vmctx *ctx, vm_paddr_t gpa, int segid, int64_t off,
+    size_t len, int prot);
+int vm_munmap_memseg(struct vmctx *ctx, vm_paddr_t gpa, size_t len);
+int vm_get_gpa_pmap(struct vmctx *ctx, vm_paddr_t gpa, uint64_t pte[4],
+    int *num);
+
+struct vm_guest_paging_api {
+	uint64_t cr3;
+	int32_t cpl, cpu_mode, paging_mode;
+	...;
+};
+int vm_get_paging(struct vcpu *vcpu, struct vm_guest_paging_api *paging);
+int vm_gla2gpa(struct vcpu *vcpu, struct vm_guest_paging_api *paging,
+    uint64_t gla, int prot, uint64_t *gpa, int *fault);
+int vm_gla2gpa_nofault(struct vcpu *vcpu, struct vm_guest_paging_api *paging,
+    uint64_t gla, int prot, uint64_t *gpa, int *fault);
+
+/* ---- registers ---- */
+int vm_set_register(struct vcpu *vcpu, int reg, uint64_t val);
+int vm_get_register(struct vcpu *vcpu, int reg, uint64_t *val);
+int vm_set_register_set(struct vcpu *vcpu, unsigned int count,
+    const int *regs, const uint64_t *vals);
+int vm_get_register_set(struct vcpu *vcpu, unsigned int count,
+    const int *regs, uint64_t *vals);
+int vm_set_desc(struct vcpu *vcpu, int reg, uint64_t base, uint32_t limit,
+    uint32_t access);
+int vm_get_desc(struct vcpu *vcpu, int reg, uint64_t *base, uint32_t *limit,
+    uint32_t *access);
+int vm_get_seg_desc(struct vcpu *vcpu, int reg, struct seg_desc *desc);
+int vm_get_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *val);
+int vm_set_msr(struct vcpu *vcpu, uint32_t msr, uint64_t val);
+int vm_setup_freebsd_registers(struct vcpu *vcpu, uint64_t rip, uint64_t cr3,
+    uint64_t gdtbase, uint64_t rsp);
+int vm_setup_freebsd_registers_i386(struct vcpu *vcpu, uint32_t eip,
+    uint32_t gdtbase, uint32_t esp);
+void vm_setup_freebsd_gdt(uint64_t *gdtr);
+
+/* ---- interrupts and events ---- */
+int vm_inject_exception(struct vcpu *vcpu, int vector, int errcode_valid,
+    uint32_t errcode, int restart_instruction);
+int vm_inject_nmi(struct vcpu *vcpu);
+int vm_lapic_irq(struct vcpu *vcpu, int vector);
+int vm_lapic_local_irq(struct vcpu *vcpu, int lvt);
+int vm_lapic_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg);
+int vm_raise_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg, int bus,
+    int slot, int func);
+int vm_ioapic_assert_irq(struct vmctx *ctx, int irq);
+int vm_ioapic_deassert_irq(struct vmctx *ctx, int irq);
+int vm_ioapic_pulse_irq(struct vmctx *ctx, int irq);
+int vm_ioapic_pincount(struct vmctx *ctx, int *pincount);
+int vm_isa_assert_irq(struct vmctx *ctx, int atpic_irq, int ioapic_irq);
+int vm_isa_deassert_irq(struct vmctx *ctx, int atpic_irq, int ioapic_irq);
+int vm_isa_pulse_irq(struct vmctx *ctx, int atpic_irq, int ioapic_irq);
+enum vm_intr_trigger { EDGE_TRIGGER, LEVEL_TRIGGER, ... };
+int vm_isa_set_irq_trigger(struct vmctx *ctx, int atpic_irq,
+    enum vm_intr_trigger trigger);
+int vm_get_intinfo(struct vcpu *vcpu, uint64_t *i1, uint64_t *i2);
+int vm_set_intinfo(struct vcpu *vcpu, uint64_t info);
+int vm_readwrite_kernemu_device(struct vcpu *vcpu, vm_paddr_t gpa, bool write,
+    int size, uint64_t *value);
+int vm_get_x2apic_state(struct vcpu *vcpu, enum x2apic_state *state);
+int vm_set_x2apic_state(struct vcpu *vcpu, enum x2apic_state state);
+int vm_get_hpet_capabilities(struct vmctx *ctx, uint32_t *cap);
+
+/* ---- capabilities, statistics, clock ---- */
+int vm_get_capability(struct vcpu *vcpu, int type, int *val);
+int vm_set_capability(struct vcpu *vcpu, int type, int val);
+/* Not thread safe: the array is reused; NULL with errno on failure. */
+uint64_t *vm_get_stats(struct vcpu *vcpu, struct timeval *tv, int *count);
+const char *vm_get_stat_desc(struct vmctx *ctx, int index);
+int vm_rtc_write(struct vmctx *ctx, int offset, uint8_t value);
+int vm_rtc_read(struct vmctx *ctx, int offset, uint8_t *value);
+int vm_rtc_settime(struct vmctx *ctx, int64_t secs);
+int vm_rtc_gettime(struct vmctx *ctx, int64_t *secs);
+int vm_pmtmr_set_location(struct vmctx *ctx, uint16_t ioport);
+
+/* ---- illumos' versioned state classes (VM_DATA_READ/WRITE) ---- */
+#define VDC_VERSION ...
+#define VDC_REGISTER ...
+#define VDC_MSR ...
+#define VDC_FPU ...
+#define VDC_LAPIC ...
+#define VDC_VMM_ARCH ...
+#define VDC_IOAPIC ...
+#define VDC_ATPIT ...
+#define VDC_ATPIC ...
+#define VDC_HPET ...
+#define VDC_PM_TIMER ...
+#define VDC_RTC ...
+#define VDC_VMM_TIME ...
+/* Returns the length read (<= len), or -1. */
+int vm_data_read(struct vmctx *ctx, int vcpuid, uint16_t cls, uint16_t version,
+    void *buf, size_t len);
+int vm_data_write(struct vmctx *ctx, int vcpuid, uint16_t cls,
+    uint16_t version, const void *buf, size_t len);
+

@@ -1,0 +1,54 @@
+"""The in-tree PEP 517 backend: setuptools, plus the one cffi extension.
+
+setuptools has no declarative form for ``cffi_modules``, so the hooks of
+``setuptools.build_meta`` are offered as they are, over a ``setup()`` that
+knows the extension and a compiler that uses every processor.
+"""
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import setuptools
+from distutils.ccompiler import CCompiler  # setuptools' own copy
+from setuptools.build_meta import *  # noqa: F403
+
+setuptools.setup = functools.partial(
+    setuptools.setup, cffi_modules=["csrc/cffi/ffi_build.py:ffibuilder"]
+)
+
+
+def _jobs():
+    """Return the number of compilers to run at once (``VMM_JOBS``)."""
+    return int(os.environ.get("VMM_JOBS", 0)) or len(os.sched_getaffinity(0))
+
+
+def _compile(
+    self,
+    sources,
+    output_dir=None,
+    macros=None,
+    include_dirs=None,
+    debug=0,
+    extra_preargs=None,
+    extra_postargs=None,
+    depends=None,
+):
+    """Compile as CCompiler.compile does, several files at a time."""
+    macros, objects, extra_postargs, pp_opts, build = self._setup_compile(
+        output_dir, macros, include_dirs, sources, depends, extra_postargs
+    )
+    cc_args = self._get_cc_args(pp_opts, debug, extra_preargs)
+
+    def one(obj):
+        if obj in build:
+            src, ext = build[obj]
+            self._compile(obj, src, ext, cc_args, extra_postargs, pp_opts)
+
+    with ThreadPoolExecutor(_jobs()) as pool:
+        for done in [pool.submit(one, obj) for obj in objects]:
+            done.result()
+    return objects
+
+
+CCompiler.compile = _compile
