@@ -3,7 +3,6 @@
  * the compiler fill in values and layouts from the real headers.
  */
 typedef uint64_t vm_paddr_t;
-typedef long time_t;
 
 struct vmctx;
 struct vcpu;

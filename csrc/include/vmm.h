@@ -79,14 +79,44 @@ struct vmm_ops {
 	int (*lapic_set)(void *vcpui, const void *regs4096);
 	/* The IOAPIC's redirection entries changed (KVM routes EOIs by it). */
 	void (*ioapic_changed)(void *vmi);
+	/*
+	 * Optional.  Cut the features of a CPUID leaf (r4 is eax..edx as the
+	 * policy would show it) to what the processor carries; called for
+	 * leaves 1, 7, 0xd, 0x80000001, 0x80000007 and 0x80000008, from any
+	 * thread.
+	 */
+	void (*cpuid_mask)(void *vmi, uint32_t leaf, uint32_t subleaf,
+	    uint32_t *r4);
+	/*
+	 * Optional.  Guest TSC minus host TSC; exact, so that vCPUs agree.
+	 * Without it the core writes MSR 0x10.
+	 */
+	int (*get_tsc_offset)(void *vcpui, uint64_t *offset);
+	int (*set_tsc_offset)(void *vcpui, uint64_t offset);
+	uint32_t flags; /* VMM_OPS_* */
 };
+
+/* CPUID shows the host's vendor, model and caches (KVM), not our own. */
+#define VMM_OPS_HOST_CPUID 0x1u
 
 extern const struct vmm_ops vmm_ops_kvm;
 extern const struct vmm_ops vmm_ops_soft;
 
 /* ---- VM lifetime (vmm.c) ---- */
-/* backend: "auto", "kvm" or "soft"; NULL: $BHYVE_BACKEND, else auto. */
+/*
+ * backend: "auto", "kvm" or "soft"; NULL: what vmm_set_backend() said, else
+ * $BHYVE_BACKEND, else auto.  The choice is made by vmm_select_backend() or
+ * vmm_start(); until then the software processor keeps the registers.
+ */
 int vmm_create(const char *name, const char *backend, struct vm **retvm);
+int vmm_set_backend(const char *backend); /* for the whole process */
+int vmm_select_backend(struct vm *vm);	  /* state moves along */
+/* vCPUs are going to run: select the backend and start the VM's clock. */
+int vmm_start(struct vm *vm);
+/* A sentence about this thread's last failure; vmm_error() is "" if none. */
+void vmm_set_error(const char *fmt, ...)
+    __attribute__((__format__(printf, 1, 2)));
+const char *vmm_error(void);
 void vmm_destroy(struct vm *vm);
 int vmm_reinit(struct vm *vm);
 const char *vmm_name(struct vm *vm);
