@@ -1,4 +1,4 @@
-"""Virtual machines in Python: libvmmapi(3)'s verbs as objects.
+r"""Virtual machines in Python: libvmmapi(3)'s verbs as objects.
 
 A named VM outlives the process that made it, as on FreeBSD: it is a directory
 below the VM root.  ``VM`` is a handle on it, ``VCPU`` one of its processors,
@@ -6,7 +6,7 @@ guest memory a writable buffer.  A first run, exit by exit::
 
     with VM.create("demo") as vm:
         vm.setup_memory(16 << 20)
-        vm.map_gpa(0, 2)[:] = b"\\xe6\\x80"          # out %al, $0x80
+        vm.map_gpa(0, 2)[:] = b"\xe6\x80"          # out %al, $0x80
         cpu = vm.vcpu(0)
         cpu.reset()
         cpu.set_desc(Reg.CS, base=0, limit=0xffff, access=0x93)

@@ -21,7 +21,7 @@ class Cap(IntEnum):
     RFLAGS_TF = lib.VM_CAP_RFLAGS_TF
 
     @property
-    def title(self) -> str:  # type: ignore[override]
+    def title(self) -> str:
         """The name that bhyvectl prints, such as "hlt_exit"."""
         text = lib.vm_capability_type2name(self)
         return ffi.string(text).decode() if text else self.name.lower()

@@ -3,8 +3,7 @@
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from ._ffi import ffi, lib
-from ._vmm import CData
+from ._ffi import CData, ffi, lib
 
 
 class ExitCode(IntEnum):

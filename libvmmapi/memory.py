@@ -10,8 +10,7 @@ from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
-from ._ffi import ffi, lib
-from ._vmm import CData
+from ._ffi import CData, ffi, lib
 
 
 class SegId(IntEnum):

@@ -1,42 +1,25 @@
 """Sizes as people write them, and as bhyvectl prints them."""
 
-_SHIFT = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
-_MB = 1 << 20
-_MAX = (1 << 63) - 1
-
-
-def expand_number(text: str) -> int:
-    """Return the bytes that `text` means: a number and maybe one of KMGTPE.
-
-    Raises ValueError for anything else, or for more than 63 bits.
-
-    >>> expand_number("4k")
-    4096
-    """
-    digits = text[:-1] if text[-1:].lower() in _SHIFT else text
-    if not (digits.isascii() and digits.isdigit()):
-        raise ValueError(f"invalid size '{text}': a number and one of K, M, G, T")
-    size = int(digits) << _SHIFT.get(text[-1:].lower(), 0)
-    if size > _MAX:
-        raise ValueError(f"size '{text}' is too large")
-    return size
+from ._ffi import ffi, lib
 
 
 def parse_memsize(text: str) -> int:
-    """Return the bytes of guest memory that `text` means.
+    """Return the bytes of guest memory that `text` means, at least 1.
 
-    A plain number below 1 MiB counts as mebibytes, as vm_parse_memsize(3) has
-    it.  Raises ValueError for what is no size, or for 0.
+    The rule is vm_parse_memsize(3)'s: a number, maybe with K, M, G or T; a
+    plain number below 1 MiB counts as mebibytes.  Raises ValueError.
 
     >>> parse_memsize("512") == parse_memsize("512M") == 512 << 20
     True
     """
-    size = expand_number(text)
-    if text.isdigit() and size < _MB:
-        size <<= 20
-    if size == 0:
-        raise ValueError(f"invalid size '{text}': a VM needs memory")
-    return size
+    size = ffi.new("size_t *")
+    bad = "\0" in text or lib.vm_parse_memsize(text.encode(), size) != 0
+    if bad or size[0] == 0:
+        raise ValueError(
+            f"invalid memory size '{text}': want a number above 0, in MiB or "
+            "with one of K, M, G, T"
+        )
+    return int(size[0])
 
 
 def humanize(size: int) -> str:

@@ -7,8 +7,7 @@ writing registers needs a vCPU that stands still, or freezes it for a moment.
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from ._ffi import ffi, lib
-from ._vmm import CData
+from ._ffi import CData, ffi, lib
 from .caps import Cap
 from .errors import VMError, check, last_error
 from .exits import Entry, VMExit, exit_from_c
@@ -250,9 +249,7 @@ class VCPU:
     ) -> None:
         """Let the guest take exception `vector`, 0 to 31, before it goes on."""
         valid = errcode is not None
-        rc = lib.vm_inject_exception(
-            self.pointer, vector, valid, errcode or 0, restart
-        )
+        rc = lib.vm_inject_exception(self.pointer, vector, valid, errcode or 0, restart)
         self._check(rc, "vm_inject_exception")
 
     def inject_nmi(self) -> None:

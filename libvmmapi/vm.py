@@ -5,13 +5,12 @@ are bytes, addresses guest-physical.  All raise VMError unless said otherwise.
 One thread at a time may use a VM object; calls release the interpreter lock.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum, IntFlag
 from types import TracebackType
 from typing import NamedTuple
 
-from ._ffi import ffi, lib
-from ._vmm import CData
+from ._ffi import CData, ffi, lib
 from .cpuset import mask_to_ids
 from .errors import VMError, check, last_error
 from .exits import SuspendHow
@@ -30,6 +29,9 @@ class OpenFlags(IntFlag):
     REINIT = lib.VMMAPI_OPEN_REINIT
     CREATE_DESTROY_ON_CLOSE = lib.VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE
     OWNER = lib.VMMAPI_OPEN_OWNER
+
+
+_NO_FLAGS = OpenFlags(0)
 
 
 class StateClass(IntEnum):
@@ -81,7 +83,7 @@ class VM:
         return cls.open(name)
 
     @classmethod
-    def open(cls, name: str, flags: OpenFlags = OpenFlags(0)) -> "VM":
+    def open(cls, name: str, flags: OpenFlags = _NO_FLAGS) -> "VM":
         """Open the VM `name`, here or through the process that runs it.
 
         ENOENT: there is none; EBUSY: OpenFlags.OWNER was asked for and another
@@ -104,10 +106,9 @@ class VM:
 
     def destroy(self) -> None:
         """End the VM and remove it.  Views of its memory stay valid."""
-        self.ctx  # raises if closed
-        ctx = self._take()
-        if ctx is not None:
-            self._views.when_gone(lambda: lib.vm_destroy(ctx))
+        ctx = self.ctx
+        self._take()
+        self._views.when_gone(lambda: lib.vm_destroy(ctx))
 
     def _take(self) -> CData | None:
         """Give up the pointer, and the vCPUs' with it."""
@@ -208,7 +209,7 @@ class VM:
         """Return the vCPUs that VCPU.suspend() has stopped."""
         return self._cpus(lib.vm_debug_cpus, "vm_debug_cpus")
 
-    def _cpus(self, call: "_CpusCall", operation: str) -> list[int]:
+    def _cpus(self, call: Callable[[CData, CData], int], operation: str) -> list[int]:
         mask = ffi.new("uint64_t *")
         self._check(call(self.ctx, mask), operation)
         return mask_to_ids(mask[0])
@@ -487,14 +488,6 @@ class VM:
         buffer = ffi.from_buffer("unsigned char[]", data)
         rc = lib.vm_data_write(self.ctx, vcpuid, kind, version, buffer, len(data))
         self._check(rc, "vm_data_write")
-
-
-class _CpusCall:
-    """The shape of vm_active_cpus() and its kin."""
-
-    def __call__(self, ctx: CData, mask: CData, /) -> int:
-        """Fill the mask."""
-        raise NotImplementedError
 
 
 def _encode(name: str, operation: str) -> bytes:

@@ -147,16 +147,16 @@ struct vm_inout {
 	bool string;
 	bool rep;
 	uint16_t port;
+	uint16_t pad;
 	uint32_t eax;
-	...;
 };
 
 struct vm_mmio {
 	uint8_t bytes;
 	bool read;
+	uint8_t pad[6];
 	uint64_t gpa;
 	uint64_t data;
-	...;
 };
 
 /* The union's members have no names of their own: written out in full. */

@@ -9,9 +9,10 @@ import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-import setuptools
-from distutils.ccompiler import CCompiler  # setuptools' own copy
+import setuptools  # first: it provides distutils
 from setuptools.build_meta import *  # noqa: F403
+
+from distutils.ccompiler import CCompiler  # isort: skip
 
 setuptools.setup = functools.partial(
     setuptools.setup, cffi_modules=["csrc/cffi/ffi_build.py:ffibuilder"]
@@ -20,10 +21,10 @@ setuptools.setup = functools.partial(
 
 def _jobs():
     """Return the number of compilers to run at once (``VMM_JOBS``)."""
-    return int(os.environ.get("VMM_JOBS", 0)) or len(os.sched_getaffinity(0))
+    return int(os.environ.get("VMM_JOBS", "0")) or len(os.sched_getaffinity(0))
 
 
-def _compile(
+def _compile(  # noqa: PLR0917 -- CCompiler.compile's own parameters
     self,
     sources,
     output_dir=None,

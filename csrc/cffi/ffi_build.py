@@ -23,6 +23,8 @@ PREAMBLE = """
 #include "vmmapi.h"
 #include "config.h"
 #include "bhyverun.h"
+#include "pci_emul.h"
+#include "pci_lpc.h"
 """
 
 FLAGS = [

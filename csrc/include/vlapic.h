@@ -15,6 +15,16 @@ struct vm;
 
 #define DEFAULT_APIC_BASE 0xfee00000UL
 
+/* Local vector table entries, in FreeBSD's numbering. */
+#define APIC_LVT_LINT0 0
+#define APIC_LVT_LINT1 1
+#define APIC_LVT_TIMER 2
+#define APIC_LVT_ERROR 3
+#define APIC_LVT_PMC 4
+#define APIC_LVT_THERMAL 5
+#define APIC_LVT_CMCI 6
+#define APIC_LVT_MAX APIC_LVT_CMCI
+
 struct vlapic *vlapic_init(struct vcpu *vcpu);
 void vlapic_cleanup(struct vlapic *vlapic);
 void vlapic_reset(struct vlapic *vlapic, bool init); /* RESET or INIT */

@@ -25,7 +25,6 @@ int vmexit_dispatch(struct vmctx *ctx, struct vcpu *vcpu,
     const struct vm_exit *vme, struct vm_entry *next);
 
 /* ---- xmsr.c: MSRs that the vmm passes up ---- */
-int init_msr(void);
 /* 0, or -1: unknown. */
 int emulate_rdmsr(struct vcpu *vcpu, uint32_t num, uint64_t *val);
 int emulate_wrmsr(struct vcpu *vcpu, uint32_t num, uint64_t val);

@@ -2,7 +2,7 @@
  * The versioned state of the chips of csrc/vmm/io: what VM_DATA_READ gives
  * and VM_DATA_WRITE takes (classes VDC_* of vmmapi.h; the local APIC's is in
  * vlapic.h).  All times are vmm_now() nanoseconds unless said otherwise.
- * Little endian, packed, without pointers: also the format of snapshots.
+ * Little endian, without padding or pointers: also the format of snapshots.
  */
 #ifndef _VMM_DATA_H_
 #define _VMM_DATA_H_
@@ -15,7 +15,7 @@ struct vdi_ioapic_v1 {
 	uint32_t pin_level[32]; /* how many sources assert the pin */
 	uint32_t id;
 	uint32_t reg_sel;
-} __attribute__((__packed__));
+};
 
 /* VDC_ATPIC: [0] master, [1] slave */
 struct vdi_atpic_v1 {
@@ -32,7 +32,7 @@ struct vdi_atpic_v1 {
 		uint8_t pad[7];
 		uint32_t line_level[8];
 	} chip[2];
-} __attribute__((__packed__));
+};
 #define VDI_ATPIC_READY 0x01u
 #define VDI_ATPIC_AEOI 0x02u
 #define VDI_ATPIC_POLL 0x04u
@@ -59,7 +59,7 @@ struct vdi_atpit_v1 {
 	} channel[3];
 	uint8_t port61;
 	uint8_t pad[7];
-} __attribute__((__packed__));
+};
 
 /* VDC_HPET */
 struct vdi_hpet_v1 {
@@ -76,14 +76,14 @@ struct vdi_hpet_v1 {
 		uint32_t armed;
 		uint32_t pad;
 	} timers[8];
-} __attribute__((__packed__));
+};
 
 /* VDC_PM_TIMER */
 struct vdi_pm_timer_v1 {
 	int64_t time_base;
 	uint16_t ioport;
 	uint8_t pad[6];
-} __attribute__((__packed__));
+};
 
 /* VDC_RTC */
 struct vdi_rtc_v1 {
@@ -91,11 +91,19 @@ struct vdi_rtc_v1 {
 	uint8_t addr;
 	uint8_t running;    /* the clock advances */
 	uint8_t irq;	    /* IRQ 8 is asserted */
-	uint8_t pad[5];
-	int64_t offset;	    /* clock minus host's CLOCK_REALTIME, ns */
+	uint8_t pad;
+	uint32_t offset_nsec; /* the clock minus the host's CLOCK_REALTIME */
+	int64_t offset_sec;
 	int64_t last_second; /* last second looked at by the flags */
 	int64_t pi_base;
 	uint64_t pi_tick;
-} __attribute__((__packed__));
+};
+
+_Static_assert(sizeof(struct vdi_ioapic_v1) == 392, "fixed layout");
+_Static_assert(sizeof(struct vdi_atpic_v1) == 96, "fixed layout");
+_Static_assert(sizeof(struct vdi_atpit_v1) == 128, "fixed layout");
+_Static_assert(sizeof(struct vdi_hpet_v1) == 352, "fixed layout");
+_Static_assert(sizeof(struct vdi_pm_timer_v1) == 16, "fixed layout");
+_Static_assert(sizeof(struct vdi_rtc_v1) == 168, "fixed layout");
 
 #endif

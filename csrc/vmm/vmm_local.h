@@ -94,7 +94,6 @@ struct vcpu {
 	uint64_t spec_ctrl;
 	uint64_t exit_rip; /* of the last exit that user space saw */
 
-	/* A rendezvous in progress names this vCPU. */
 	_Atomic uint64_t stats[MAX_VMM_STAT_ELEMS];
 };
 
@@ -141,7 +140,6 @@ struct vm {
 	pthread_mutex_t mem_mtx;
 	_Atomic uint32_t map_seq;
 	int memflags;
-	pthread_mutex_t hook_mtx;
 	void (*_Atomic write_hook)(void *arg, vm_paddr_t gpa, size_t len);
 	void *_Atomic write_hook_arg;
 

@@ -11,7 +11,7 @@
 #define CHIP_NS_PER_SEC 1000000000LL
 
 /* No timer fires more often: a guest cannot occupy the timer thread. */
-#define CHIP_MIN_GAP_NS 20000
+#define CHIP_MIN_GAP_NS 50000
 /* So many missed ticks are delivered late; more than these are dropped. */
 #define CHIP_CATCHUP_MAX 32
 

@@ -50,6 +50,7 @@ struct pit_channel {
 	bool loaded;	    /* a count was written since the mode */
 	bool counting;	    /* clocks pass: base is valid */
 	bool reload_valid;  /* `reload` waits for the end of the period */
+	bool edges;	    /* channel 0: a callout delivers the edges */
 	bool write_high;    /* the next write is the high byte */
 	bool read_high;	    /* the next read is the high byte */
 	bool count_latched; /* `latched` answers reads */
@@ -111,25 +112,33 @@ pit_period(const struct pit_channel *c)
 	return (n < 2 ? 2 : n);
 }
 
-/* A count written meanwhile takes over where the period ended. */
+/*
+ * A count written meanwhile takes over where the period ended, which is the
+ * one after edge `tick`.
+ */
 static void
 pit_take_reload(struct pit_channel *c, int64_t now)
 {
-	uint64_t elapsed, period;
+	int64_t end;
 
 	if (!c->reload_valid || !c->counting)
 		return;
-	period = pit_period(c);
-	elapsed = chip_ns_to_ticks(now - c->base, PIT_FREQ);
-	if (elapsed < period)
+	end = c->base + chip_ticks_to_ns((c->tick + 1) * pit_period(c),
+	    PIT_FREQ);
+	if (end > now)
 		return;
-	/* The reload was written during the period after edge `tick`. */
-	c->base += chip_ticks_to_ns((c->tick + 1) * period, PIT_FREQ);
-	if (c->base > now)
-		c->base = now;
+	c->base = end;
 	c->initial = c->reload;
 	c->reload_valid = false;
 	c->tick = 0;
+}
+
+/* Before a look: channel 0's callout does this together with the edge. */
+static void
+pit_follow(struct pit_channel *c, int64_t now)
+{
+	if (!c->edges)
+		pit_take_reload(c, now);
 }
 
 static uint64_t
@@ -282,9 +291,8 @@ pit_load(struct vatpit *vatpit, int which, uint16_t count)
 	c = &vatpit->channel[which];
 	now = vmm_now(vatpit->vm);
 	if (pit_periodic(c) && c->loaded && c->counting) {
-		pit_take_reload(c, now);
-		/* tick follows time where no callout does it. */
-		if (which != 0)
+		pit_follow(c, now);
+		if (!c->edges && !c->reload_valid)
 			c->tick = pit_elapsed(c, now) / pit_period(c);
 		c->reload = count;
 		c->reload_valid = true;
@@ -313,7 +321,7 @@ pit_latch_count(struct pit_channel *c, int64_t now)
 {
 	if (c->count_latched)
 		return;
-	pit_take_reload(c, now);
+	pit_follow(c, now);
 	c->latched = pit_count(c, now);
 	c->count_latched = true;
 }
@@ -323,7 +331,7 @@ pit_latch_status(struct pit_channel *c, int64_t now)
 {
 	if (c->status_latched)
 		return;
-	pit_take_reload(c, now);
+	pit_follow(c, now);
 	c->status = (uint8_t)((pit_out(c, now) ? STATUS_OUT : 0) |
 	    (!c->loaded || c->reload_valid ? STATUS_NULL : 0) |
 	    (c->access << 4) | (c->mode << 1) | (c->bcd ? 1 : 0));
@@ -391,7 +399,7 @@ pit_read(struct vatpit *vatpit, int which)
 		return (c->status);
 	}
 	now = vmm_now(vatpit->vm);
-	pit_take_reload(c, now);
+	pit_follow(c, now);
 	count = c->count_latched ? c->latched : pit_count(c, now);
 	if (c->access == RW_BOTH) {
 		high = c->read_high;
@@ -465,7 +473,7 @@ pit_set_gate(struct vatpit *vatpit, int which, bool gate)
 	if (c->gate == gate)
 		return;
 	now = vmm_now(vatpit->vm);
-	pit_take_reload(c, now);
+	pit_follow(c, now);
 	c->gate = gate;
 	if (!c->loaded)
 		return;
@@ -512,7 +520,7 @@ vatpit_nmisc_handler(struct vm *vm, bool in, int port, int bytes,
 	pthread_mutex_lock(&vatpit->mtx);
 	if (in) {
 		now = vmm_now(vm);
-		pit_take_reload(&vatpit->channel[2], now);
+		pit_follow(&vatpit->channel[2], now);
 		*eax = vatpit->port61;
 		if (chip_ns_to_ticks(now, PIT_FREQ) / REFRESH_CLOCKS & 1)
 			*eax |= P61_REFRESH;
@@ -538,6 +546,7 @@ vatpit_reset(struct vatpit *vatpit)
 	for (i = 0; i < 3; i++) {
 		vatpit->channel[i].access = RW_BOTH;
 		vatpit->channel[i].gate = i != 2;
+		vatpit->channel[i].edges = i == 0;
 	}
 	/* The chip's own mode is undefined; firmware leaves mode 3. */
 	vatpit->channel[0].mode = 3;
@@ -674,6 +683,7 @@ vatpit_data_write(struct vatpit *vatpit, const void *buf, size_t len)
 			return (-EINVAL);
 	pthread_mutex_lock(&vatpit->mtx);
 	memcpy(vatpit->channel, channel, sizeof(channel));
+	vatpit->channel[0].edges = true;
 	vatpit->port61 = in.port61;
 	pit_schedule(vatpit, vmm_now(vatpit->vm));
 	pthread_mutex_unlock(&vatpit->mtx);

@@ -38,7 +38,8 @@ enum {
 	R_AX, R_CX, R_DX, R_BX, R_SP, R_BP, R_SI, R_DI,
 	R_ZERO = 16, /* always 0: "no base", "no index" */
 	R_BLOCK = 17, /* linear rip of the running block's first byte */
-	R_COUNT = 18
+	R_BIG = 18, /* always 1 << 30: displacements of RIP past 31 bits */
+	R_COUNT = 19
 };
 
 /* ---- segments ---- */
@@ -125,6 +126,20 @@ struct softfpu {
 	uint32_t mxcsr;
 	uint64_t xcr0;
 	uint64_t xinuse; /* XINUSE bits */
+	/*
+	 * Gates, one cached byte each; soft_fpu_mode_update() computes them.
+	 * 0: the handler takes its slow path, which finds out why.
+	 */
+	uint8_t fpu_ok;	   /* CR0.EM and TS clear */
+	uint8_t sse_ok;	   /* SSE may run */
+	uint8_t ssefp_ok;  /* ... and MXCSR masks every exception */
+	uint8_t x87_ok;	   /* x87 may run, is on the host, all masked */
+	uint8_t mmx_ok;	   /* MMX may run, st[] is exact */
+	uint8_t resident;  /* x87 state is in the host's registers */
+	uint8_t entered;   /* between soft_fpu_enter and soft_fpu_leave */
+	uint8_t host_mmx;  /* the host's x87 tags want EMMS at leave */
+	uint32_t host_mxcsr; /* the thread's own, while entered */
+	_Alignas(16) uint8_t tmp[64]; /* operand on its way to or from memory */
 };
 
 /* An access that user space answers; replayed when the instruction is run
@@ -137,7 +152,7 @@ struct soft_io {
 	uint64_t addr;
 	uint64_t data;
 };
-#define SOFT_IO_MAX 16
+#define SOFT_IO_MAX 256
 
 #define JC_BITS 12
 struct jcent {
@@ -190,10 +205,11 @@ struct softcpu {
 	/* --- exits --- */
 	struct vm_exit *vme;
 	struct soft_io io[SOFT_IO_MAX];
-	uint8_t io_count; /* fulfilled accesses to replay */
-	uint8_t io_next;  /* next one within this execution */
-	bool step_one;	  /* run one instruction, then unwind */
-	uint8_t caps;	  /* bit n: VM_CAP n is set */
+	uint16_t io_count; /* fulfilled accesses to replay */
+	uint16_t io_next;  /* next one within this execution */
+	bool step_one;	  /* one record a block: MODE_TF is set in mode */
+	bool recheck;	  /* soft_end() ran: ask for interrupts again */
+	uint16_t caps;	  /* bit n: VM_CAP n is set */
 
 	struct softfpu fpu;
 
@@ -266,9 +282,12 @@ struct block {
 	uint32_t mode;
 	uint16_t len;	 /* bytes of code */
 	uint8_t count;	 /* records, the end record not counted */
-	bool dead;	 /* killed; freed when nobody runs it */
-	struct block *hash_next, *page_next;
-	struct block *link[2]; /* same-page successors: fall-through, taken */
+	bool dead;	 /* killed: its records only stop */
+	bool notrap;	 /* MODE_TF: the instruction swallows the TF trap */
+	bool global;	 /* mapped global when last looked up */
+	struct block *hash_next;
+	struct block *page_next[2]; /* lists of the pages it stands on */
+	uint64_t gpa2;	 /* second page's address, or 0 */
 	struct insn insn[];    /* count + 1: op_block_end closes it */
 };
 
@@ -447,7 +466,17 @@ soft_wrptr(struct softcpu *cpu, uint64_t lin, int size)
 		return ((void *)(uintptr_t)(lin + e->addend));
 	return (NULL);
 }
-/* 16-byte and longer operands (<= 64) by the two pointers or byte-wise. */
+/*
+ * A part of an instruction (an iteration of REP) is final: accesses made so
+ * far are not replayed.  String instructions run one iteration a call when
+ * cpu->mode has MODE_TF, then need not call this.
+ */
+static inline void
+soft_io_commit(struct softcpu *cpu)
+{
+	cpu->io_count = cpu->io_next = 0;
+}
+/* 16-byte and longer operands (<= 512) by the two pointers or byte-wise. */
 bool soft_ld_bytes(struct softcpu *cpu, const struct insn *in, uint64_t lin,
     void *buf, int size);
 bool soft_st_bytes(struct softcpu *cpu, const struct insn *in, uint64_t lin,
@@ -516,7 +545,13 @@ void soft_fpu_reset(struct softcpu *cpu, bool init);
 /* Standard-format XSAVE image (KVM_GET_XSAVE's layout); returns length. */
 size_t soft_fpu_get(struct softcpu *cpu, void *buf, size_t len);
 bool soft_fpu_set(struct softcpu *cpu, const void *buf, size_t len);
-/* Host FPU environment of the vCPU thread: guest MXCSR in, host's out. */
+/* CR0.MP/EM/TS or CR4.OSFXSR changed: recompute the gates. */
+void soft_fpu_mode_update(struct softcpu *cpu);
+/* SF_* bits of optab_fp.def that this host can execute. */
+uint32_t soft_fpu_features(void);
+/* Host FPU environment of the vCPU thread: guest MXCSR in, host's out.  Both
+ * may be called twice.  soft_fpu_get/set work on the vCPU's own thread at any
+ * time, on another only after leave. */
 void soft_fpu_enter(struct softcpu *cpu);
 void soft_fpu_leave(struct softcpu *cpu);
 

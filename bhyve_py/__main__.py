@@ -1,0 +1,10 @@
+"""The entry point of `bhyve`."""
+
+import sys
+
+from .cli import main
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    sys.exit(main())

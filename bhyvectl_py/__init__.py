@@ -1,0 +1,1 @@
+"""bhyvectl(8): look into a VM, and change it, from outside."""

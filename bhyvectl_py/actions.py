@@ -1,0 +1,231 @@
+"""THE table of bhyvectl's options, in the order of its usage text.
+
+An option here has a name and, if it takes one, a word for its argument.  What
+options do, and in which order, stands in steps.py.
+"""
+
+from typing import NamedTuple
+
+from libvmmapi.regs import Reg
+
+
+class Option(NamedTuple):
+    """A long option; ``argument`` describes its value, "" for a flag."""
+
+    name: str
+    argument: str = ""
+
+    @property
+    def spec(self) -> str:
+        """The option as the getopt module wants it."""
+        return self.name + ("=" if self.argument else "")
+
+
+#: Registers with a getter, in the order in which --get-all prints them.
+GET_REGISTERS: dict[str, Reg] = {
+    "efer": Reg.EFER,
+    "cr0": Reg.CR0,
+    "cr2": Reg.CR2,
+    "cr3": Reg.CR3,
+    "cr4": Reg.CR4,
+    "dr0": Reg.DR0,
+    "dr1": Reg.DR1,
+    "dr2": Reg.DR2,
+    "dr3": Reg.DR3,
+    "dr6": Reg.DR6,
+    "dr7": Reg.DR7,
+    "rsp": Reg.RSP,
+    "rip": Reg.RIP,
+    "rax": Reg.RAX,
+    "rbx": Reg.RBX,
+    "rcx": Reg.RCX,
+    "rdx": Reg.RDX,
+    "rsi": Reg.RSI,
+    "rdi": Reg.RDI,
+    "rbp": Reg.RBP,
+    "r8": Reg.R8,
+    "r9": Reg.R9,
+    "r10": Reg.R10,
+    "r11": Reg.R11,
+    "r12": Reg.R12,
+    "r13": Reg.R13,
+    "r14": Reg.R14,
+    "r15": Reg.R15,
+    "rflags": Reg.RFLAGS,
+}
+
+#: Registers with a setter, in the order in which they are set.
+SET_REGISTERS: dict[str, Reg] = {
+    name: GET_REGISTERS[name]
+    for name in (
+        "efer",
+        "cr0",
+        "cr2",
+        "cr3",
+        "cr4",
+        "dr0",
+        "dr1",
+        "dr2",
+        "dr3",
+        "dr6",
+        "dr7",
+        "rsp",
+        "rip",
+        "rax",
+        "rflags",
+    )
+}
+
+#: Descriptors in the order in which they are printed and set.
+DESCRIPTORS: dict[str, Reg] = {
+    "ds": Reg.DS,
+    "es": Reg.ES,
+    "fs": Reg.FS,
+    "gs": Reg.GS,
+    "ss": Reg.SS,
+    "cs": Reg.CS,
+    "tr": Reg.TR,
+    "ldtr": Reg.LDTR,
+    "gdtr": Reg.GDTR,
+    "idtr": Reg.IDTR,
+}
+
+#: Selectors in the order in which they are printed and set.
+SELECTORS: dict[str, Reg] = {
+    "cs": Reg.CS,
+    "ds": Reg.DS,
+    "es": Reg.ES,
+    "fs": Reg.FS,
+    "gs": Reg.GS,
+    "ss": Reg.SS,
+    "tr": Reg.TR,
+    "ldtr": Reg.LDTR,
+}
+
+#: Getters of hardware structures (VMCS, VMCB, bitmaps) that no processor of
+#: this suite has; they are known by name, and refused.
+HARDWARE = (
+    "get-eptp",
+    "get-exception-bitmap",
+    "get-io-bitmap-address",
+    "get-tsc-offset",
+    "get-msr-bitmap-address",
+    "get-msr-bitmap",
+    "get-exit-reason",
+    "get-vmcs-pinbased-ctls",
+    "get-vmcs-procbased-ctls",
+    "get-vmcs-procbased-ctls2",
+    "get-vmcs-guest-linear-address",
+    "get-vmcs-guest-physical-address",
+    "get-vmcs-entry-interruption-info",
+    "get-vmcs-cr0-mask",
+    "get-vmcs-cr0-shadow",
+    "get-vmcs-cr4-mask",
+    "get-vmcs-cr4-shadow",
+    "get-vmcs-cr3-targets",
+    "get-vmcs-tpr-threshold",
+    "get-vmcs-vpid",
+    "get-vmcs-exit-ctls",
+    "get-vmcs-entry-ctls",
+    "get-vmcs-instruction-error",
+    "get-vmcs-host-pat",
+    "get-vmcs-host-cr0",
+    "get-vmcs-host-cr3",
+    "get-vmcs-host-cr4",
+    "get-vmcs-host-rip",
+    "get-vmcs-host-rsp",
+    "get-vmcs-link",
+    "get-vmcs-exit-interruption-info",
+    "get-vmcs-exit-interruption-error",
+    "get-vmcs-interruptibility",
+    "get-vmcs-exit-inst-length",
+    "get-vmcs-exit-qualification",
+    "get-apic-access-address",
+    "get-virtual-apic-address",
+    "get-vmcb-intercepts",
+    "get-vmcb-asid",
+    "get-vmcb-tlb-ctrl",
+    "get-vmcb-exit-details",
+    "get-vmcb-virq",
+    "get-avic-apic-bar",
+    "get-avic-backing-page",
+    "get-avic-table",
+)
+
+#: Setters of the same kind, with their arguments.
+HARDWARE_SETTERS = {
+    "set-exception-bitmap": "mask",
+    "set-vmcs-entry-interruption-info": "info",
+    "unassign-pptdev": "bus/slot/func",
+}
+
+_COMMON = (
+    Option("vm", "name"),
+    Option("cpu", "vcpu_number"),
+    Option("create"),
+    Option("destroy"),
+    Option("get-memmap"),
+    Option("set-mem", "memory in units of MB"),
+    Option("get-memseg"),
+    Option("capname", "capname"),
+    Option("setcap", "0|1"),
+    Option("getcap"),
+    Option("get-stats"),
+    Option("get-all"),
+    Option("get-active-cpus"),
+    Option("get-debug-cpus"),
+    Option("get-suspended-cpus"),
+    Option("get-cpu-topology"),
+    Option("run"),
+    Option("force-reset"),
+    Option("force-poweroff"),
+    Option("checkpoint", "filename"),
+    Option("suspend", "filename"),
+)
+
+_MACHINE = (
+    Option("desc-base", "BASE"),
+    Option("desc-limit", "LIMIT"),
+    Option("desc-access", "ACCESS"),
+    Option("assert-lapic-lvt", "pin"),
+    Option("inject-nmi"),
+    Option("set-x2apic-state", "0|1"),
+    Option("get-x2apic-state"),
+    Option("get-guest-pat"),
+    Option("get-guest-sysenter"),
+    Option("get-gpa-pmap", "gpa"),
+    Option("get-intinfo"),
+    Option("rtc-nvram-offset", "offset"),
+    Option("set-rtc-nvram", "byte"),
+    Option("get-rtc-nvram"),
+    Option("set-rtc-time", "secs"),
+    Option("get-rtc-time"),
+    Option("pmtmr-port", "port"),
+)
+
+OPTIONS: tuple[Option, ...] = (
+    *_COMMON,
+    *_MACHINE,
+    *(Option(f"set-{name}", name) for name in SET_REGISTERS),
+    *(Option(f"get-{name}") for name in GET_REGISTERS),
+    *(Option(f"set-desc-{name}") for name in DESCRIPTORS),
+    *(Option(f"get-desc-{name}") for name in DESCRIPTORS),
+    *(Option(f"set-{name}", name) for name in SELECTORS),
+    *(Option(f"get-{name}") for name in SELECTORS),
+    *(Option(name, word) for name, word in HARDWARE_SETTERS.items()),
+    *(Option(name) for name in HARDWARE),
+)
+
+#: At most one of these at a time.
+EXCLUSIVE = ("create", "destroy", "force-reset", "force-poweroff", "checkpoint")
+
+
+def usage(prog: str) -> str:
+    """Return the usage text: one line an option."""
+    pad = " " * 7
+    lines = [f"Usage: {prog} --vm=<vmname>"]
+    for option in OPTIONS:
+        value = f"=<{option.argument}>" if option.argument else ""
+        if option.name != "vm":
+            lines.append(f"{pad}[--{option.name}{value}]")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,11 @@
+"""bhyveload(8): put a guest's kernel into a VM, ready for bhyve(8) to run.
+
+The boot protocols stand in ``protocols``; each loader module knows one kind
+of kernel and nothing of command lines.
+"""
+
+__all__ = ["LoadError", "LoadRequest", "load"]
+
+from .errors import LoadError
+from .protocols import load
+from .request import LoadRequest

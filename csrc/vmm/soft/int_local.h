@@ -1,0 +1,265 @@
+/*
+ * What the integer instructions (op_mov.c to op_atomic.c) share: register
+ * access by size, memory access macros that keep the fast path free of
+ * frames, conditions, and the binders that optab_int.def names.
+ *
+ * A handler with a memory operand is written once (DEF_OP) and compiled
+ * twice: the fast version holds TLB hits only and jumps to the slow version,
+ * which may call out, on anything else.  Nothing has been changed by then.
+ */
+#ifndef _INT_LOCAL_H_
+#define _INT_LOCAL_H_
+
+#include "optab.h"
+#include "soft_goto.h"
+#include "soft_local.h"
+
+#define INT_INLINE static inline __attribute__((__always_inline__))
+#define INT_COLD static __attribute__((__noinline__, __cold__))
+
+typedef uint8_t it8;
+typedef uint16_t it16;
+typedef uint32_t it32;
+typedef uint64_t it64;
+typedef int8_t st8;
+typedef int16_t st16;
+typedef int32_t st32;
+typedef int64_t st64;
+typedef uint8_t pt8 __attribute__((__may_alias__));
+typedef u16a pt16;
+typedef u32a pt32;
+typedef u64a pt64;
+
+/* Registers by operand size; r: as in struct insn. */
+#define RD8(r) BREG(cpu, r)
+#define RD16(r) (*(u16a *)&cpu->gpr[r])
+#define RD32(r) ((uint32_t)cpu->gpr[r])
+#define RD64(r) (cpu->gpr[r])
+#define WR8(r, v) ((void)(BREG(cpu, r) = (uint8_t)(v)))
+#define WR16(r, v) ((void)(RD16(r) = (uint16_t)(v)))
+#define WR32(r, v) ((void)(cpu->gpr[r] = (uint32_t)(v)))
+#define WR64(r, v) ((void)(cpu->gpr[r] = (v)))
+
+#define DEF_OP(name)                                                       \
+	INT_INLINE void name##_b(struct softcpu *cpu,                      \
+	    const struct insn *in, soft_op slow);                          \
+	INT_COLD void name##_s(struct softcpu *cpu, const struct insn *in) \
+	{                                                                  \
+		name##_b(cpu, in, NULL);                                   \
+	}                                                                  \
+	static void name(struct softcpu *cpu, const struct insn *in)       \
+	{                                                                  \
+		name##_b(cpu, in, name##_s);                               \
+	}                                                                  \
+	INT_INLINE void name##_b(struct softcpu *cpu,                      \
+	    const struct insn *in, soft_op slow)
+/* A handler without memory operand. */
+#define DEF_REG(name) \
+	static void name(struct softcpu *cpu, const struct insn *in)
+
+#define INT_EA()                                                    \
+	(cpu->gpr[in->base] + (cpu->gpr[in->index] << in->scale) +  \
+	    (uint64_t)(int64_t)in->disp)
+
+/* Linear address of the memory operand of n bytes. */
+#define LIN(n, w)                                                        \
+	({                                                               \
+		uint64_t l_ = INT_EA();                                  \
+		if (likely(in->amode == AM_64)) {                        \
+			l_ += cpu->segbase[in->seg];                     \
+		} else if (likely(in->amode == AM_FLAT32)) {             \
+			l_ = (uint32_t)l_;                               \
+		} else if (slow != NULL) {                               \
+			slow(cpu, in);                                   \
+			return;                                          \
+		} else {                                                 \
+			uint64_t t_;                                     \
+			if (!soft_ea_slow(cpu, in, (n), (w), &t_))       \
+				return;                                  \
+			l_ = t_;                                         \
+		}                                                        \
+		l_;                                                      \
+	})
+
+#define LD(S, lin)                                                       \
+	({                                                               \
+		const struct tlbe *e_ = soft_tlbe(cpu, (lin));           \
+		it##S v_;                                                \
+		if (likely((lin) - e_->rtag <= 4096 - S / 8)) {          \
+			v_ = *(volatile pt##S *)(uintptr_t)((lin) +      \
+			    e_->addend);                                 \
+		} else if (slow != NULL) {                               \
+			slow(cpu, in);                                   \
+			return;                                          \
+		} else {                                                 \
+			it##S t_;                                        \
+			if (!soft_ld_slow(cpu, in, (lin), S / 8, &t_))   \
+				return;                                  \
+			v_ = t_;                                         \
+		}                                                        \
+		v_;                                                      \
+	})
+
+#define ST(S, lin, v)                                                    \
+	do {                                                             \
+		const struct tlbe *e_ = soft_tlbe(cpu, (lin));           \
+		if (likely((lin) - e_->wtag <= 4096 - S / 8)) {          \
+			*(volatile pt##S *)(uintptr_t)((lin) +           \
+			    e_->addend) = (it##S)(v);                    \
+		} else if (slow != NULL) {                               \
+			slow(cpu, in);                                   \
+			return;                                          \
+		} else {                                                 \
+			it##S t_ = (it##S)(v);                           \
+			if (!soft_st_slow(cpu, in, (lin), S / 8, &t_))   \
+				return;                                  \
+		}                                                        \
+	} while (0)
+
+/* Pointer for a read-modify-write; NULL in the slow version only. */
+#define RMWP(S, lin)                                                     \
+	({                                                               \
+		const struct tlbe *e_ = soft_tlbe(cpu, (lin));           \
+		pt##S *p_;                                               \
+		if (likely((lin) - e_->wtag <= 4096 - S / 8 &&           \
+		    (lin) - e_->rtag <= 4096 - S / 8)) {                 \
+			p_ = (pt##S *)(uintptr_t)((lin) + e_->addend);   \
+		} else if (slow != NULL) {                               \
+			slow(cpu, in);                                   \
+			return;                                          \
+		} else {                                                 \
+			p_ = soft_rmw_slow(cpu, (lin), S / 8);           \
+		}                                                        \
+		p_;                                                      \
+	})
+
+/*
+ * The read-modify-write that no pointer can do (MMIO, page crossing, code
+ * page): fn computes the new value and flags, which are committed last.
+ * False: the instruction must stop.
+ */
+typedef uint64_t (*int_rmw_fn)(uint64_t d, uint64_t s, uint16_t *cc);
+bool int_rmw(struct softcpu *cpu, const struct insn *in, uint64_t lin,
+    int size, int_rmw_fn fn, uint64_t s, bool lock);
+#define RMW_SLOW(S, lin, fn, s, lock)                                     \
+	do {                                                              \
+		if (!int_rmw(cpu, in, (lin), S / 8, (fn), (s), (lock)))   \
+			return;                                           \
+		SOFT_NEXT(cpu, in);                                       \
+	} while (0)
+
+/*
+ * Linear address of seg:off (implicit operands: stack, strings) with the
+ * checks of the running mode.  False: #SS(0) or #GP(0) was raised.
+ */
+bool int_seg_lin(struct softcpu *cpu, const struct insn *in, int seg,
+    uint64_t off, int size, bool write, uint64_t *lin);
+/* The same question without raising anything; any size below 4 GiB. */
+bool int_seg_ok(const struct softcpu *cpu, int seg, uint64_t off,
+    uint64_t size, bool write, uint64_t *lin);
+bool int_ld(struct softcpu *cpu, const struct insn *in, uint64_t lin,
+    int size, uint64_t *val);
+bool int_st(struct softcpu *cpu, const struct insn *in, uint64_t lin,
+    int size, uint64_t val);
+/* Is off a legal target of a near transfer?  False: #GP(0) was raised. */
+bool int_code_ok(struct softcpu *cpu, const struct insn *in, uint64_t off);
+
+static inline bool
+int_canonical(uint64_t a)
+{
+	return ((uint64_t)((int64_t)(a << 16) >> 16) == a);
+}
+
+static inline uint64_t
+int_mask(unsigned bytes)
+{
+	return (bytes == 8 ? ~0ull : (1ull << (bytes * 8)) - 1);
+}
+
+/* Write a counter or pointer register of asize bytes. */
+static inline void
+int_setreg(struct softcpu *cpu, unsigned asize, int r, uint64_t v)
+{
+	if (asize == 8)
+		WR64(r, v);
+	else if (asize == 4)
+		WR32(r, v);
+	else
+		WR16(r, v);
+}
+
+/* Host flags = guest flags: used as the head of inline asm with cc in AX. */
+#define ASM_SETFLAGS "addb $0x7f, %%al\n\tsahf\n\t"
+#define ASM_GETFLAGS "\n\tlahf\n\tseto %%al"
+
+/* Conditions on LAHF;SETO flags, in encoding order of the even codes. */
+#define CND_O(c) (((c) & CC_OF) != 0)
+#define CND_B(c) (((c) & CC_CF) != 0)
+#define CND_Z(c) (((c) & CC_ZF) != 0)
+#define CND_BE(c) (((c) & (CC_CF | CC_ZF)) != 0)
+#define CND_S(c) (((c) & CC_SF) != 0)
+#define CND_P(c) (((c) & CC_PF) != 0)
+#define CND_L(c) (((((c) >> 15) ^ (c)) & 1) != 0)
+#define CND_LE(c) (CND_L(c) || CND_Z(c))
+#define CND_NO(c) (!CND_O(c))
+#define CND_NB(c) (!CND_B(c))
+#define CND_NZ(c) (!CND_Z(c))
+#define CND_NBE(c) (!CND_BE(c))
+#define CND_NS(c) (!CND_S(c))
+#define CND_NP(c) (!CND_P(c))
+#define CND_NL(c) (!CND_L(c))
+#define CND_NLE(c) (!CND_LE(c))
+#define FOR_COND(X)                                                     \
+	X(O) X(NO) X(B) X(NB) X(Z) X(NZ) X(BE) X(NBE) X(S) X(NS) X(P)   \
+	X(NP) X(L) X(NL) X(LE) X(NLE)
+
+/* Index of an operand size in tables: 0 to 3. */
+static inline unsigned
+int_szi(const struct soft_dec *d)
+{
+	return ((unsigned)__builtin_ctz(d->opsize));
+}
+
+soft_op ibind_alu(const struct soft_dec *d, struct insn *in);
+soft_op ibind_test(const struct soft_dec *d, struct insn *in);
+soft_op ibind_unary(const struct soft_dec *d, struct insn *in);
+soft_op ibind_shift(const struct soft_dec *d, struct insn *in);
+soft_op ibind_shd(const struct soft_dec *d, struct insn *in);
+soft_op ibind_mul(const struct soft_dec *d, struct insn *in);
+soft_op ibind_imul2(const struct soft_dec *d, struct insn *in);
+soft_op ibind_div(const struct soft_dec *d, struct insn *in);
+soft_op ibind_bt(const struct soft_dec *d, struct insn *in);
+soft_op ibind_bits(const struct soft_dec *d, struct insn *in);
+soft_op ibind_crc32(const struct soft_dec *d, struct insn *in);
+soft_op ibind_adx(const struct soft_dec *d, struct insn *in);
+soft_op ibind_bcd(const struct soft_dec *d, struct insn *in);
+soft_op ibind_mov(const struct soft_dec *d, struct insn *in);
+soft_op ibind_moffs(const struct soft_dec *d, struct insn *in);
+soft_op ibind_movx(const struct soft_dec *d, struct insn *in);
+soft_op ibind_movseg(const struct soft_dec *d, struct insn *in);
+soft_op ibind_lea(const struct soft_dec *d, struct insn *in);
+soft_op ibind_cmov(const struct soft_dec *d, struct insn *in);
+soft_op ibind_setcc(const struct soft_dec *d, struct insn *in);
+soft_op ibind_conv(const struct soft_dec *d, struct insn *in);
+soft_op ibind_bswap(const struct soft_dec *d, struct insn *in);
+soft_op ibind_movbe(const struct soft_dec *d, struct insn *in);
+soft_op ibind_xlat(const struct soft_dec *d, struct insn *in);
+soft_op ibind_nop(const struct soft_dec *d, struct insn *in);
+soft_op ibind_flag(const struct soft_dec *d, struct insn *in);
+soft_op ibind_xchg(const struct soft_dec *d, struct insn *in);
+soft_op ibind_xadd(const struct soft_dec *d, struct insn *in);
+soft_op ibind_cmpxchg(const struct soft_dec *d, struct insn *in);
+soft_op ibind_cmpxchg8b(const struct soft_dec *d, struct insn *in);
+soft_op ibind_string(const struct soft_dec *d, struct insn *in);
+soft_op ibind_push(const struct soft_dec *d, struct insn *in);
+soft_op ibind_pop(const struct soft_dec *d, struct insn *in);
+soft_op ibind_pushpop_seg(const struct soft_dec *d, struct insn *in);
+soft_op ibind_stackmisc(const struct soft_dec *d, struct insn *in);
+soft_op ibind_jcc(const struct soft_dec *d, struct insn *in);
+soft_op ibind_jmp(const struct soft_dec *d, struct insn *in);
+soft_op ibind_call(const struct soft_dec *d, struct insn *in);
+soft_op ibind_ret(const struct soft_dec *d, struct insn *in);
+soft_op ibind_loop(const struct soft_dec *d, struct insn *in);
+soft_op ibind_bound(const struct soft_dec *d, struct insn *in);
+
+#endif
