@@ -192,6 +192,8 @@ uint64_t vmm_guest_tsc(struct vm *vm);
 /* vmm_stat.c */
 void vmm_stat_init(void);
 int vmm_stat_count(struct vm *vm);
+int vmm_stat_desc(struct vm *vm, int index, char *buf, size_t size);
+int vmm_stat_copy(struct vcpu *vcpu, int index, int n, uint64_t *vals);
 
 /* x86_topo.c */
 void x86_topo_leaf1(struct vcpu *vcpu, uint32_t *ebx, uint32_t *edx);

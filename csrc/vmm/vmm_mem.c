@@ -36,6 +36,7 @@ static int
 seg_map(struct vm *vm, struct mem_seg *seg)
 {
 	uint8_t *base;
+	int error;
 
 	seg->reserve_len = seg->len + 2 * SEG_GUARD;
 	base = mmap(NULL, seg->reserve_len, PROT_NONE,
@@ -46,8 +47,9 @@ seg_map(struct vm *vm, struct mem_seg *seg)
 	seg->hva = mmap(base + SEG_GUARD, seg->len, PROT_READ | PROT_WRITE,
 	    MAP_SHARED | MAP_NORESERVE | MAP_FIXED, seg->fd, 0);
 	if (seg->hva == MAP_FAILED) {
+		error = errno;
 		munmap(base, seg->reserve_len);
-		return (errno);
+		return (error);
 	}
 	/* Hints: their failure changes nothing. */
 	(void)madvise(seg->hva, seg->len, MADV_HUGEPAGE);

@@ -59,6 +59,13 @@ deliver_real(struct softcpu *cpu, const struct idt_event *ev)
 	return (deliver_vector(cpu, ev, cpu->idtr.base, false));
 }
 
+static int
+v86_fault(struct softcpu *cpu)
+{
+	soft_raise_err(cpu, X_GP, 0);
+	return (-1);
+}
+
 /*
  * INT n in virtual-8086 mode.  1: served by the virtual-8086 vector table,
  * 0: goes through the IDT, -1: fault.
@@ -68,18 +75,16 @@ deliver_v86(struct softcpu *cpu, const struct idt_event *ev)
 {
 	uint16_t map;
 	uint8_t bits;
-	bool vme;
 
-	vme = (cpu->cr4 & CR4_VME) != 0;
-	if (vme) {
+	if (cpu->cr4 & CR4_VME) {
 		/* The redirection bitmap lies below the I/O bitmap. */
 		if (cpu->tr.limit < 0x67)
-			return (sys_fail(cpu, X_GP, 0) ? 0 : -1);
+			return (v86_fault(cpu));
 		if (!soft_sys_ld(cpu, (uint32_t)(cpu->tr.base + 0x66), 2,
 			&map))
 			return (-1);
 		if (map < 32 || (uint32_t)map - 1 > cpu->tr.limit)
-			return (sys_fail(cpu, X_GP, 0) ? 0 : -1);
+			return (v86_fault(cpu));
 		if (!soft_sys_ld(cpu, (uint32_t)(cpu->tr.base + map - 32 +
 			ev->vector / 8), 1, &bits))
 			return (-1);
@@ -87,9 +92,7 @@ deliver_v86(struct softcpu *cpu, const struct idt_event *ev)
 			return (deliver_vector(cpu, ev, 0,
 			    sys_iopl(cpu) < 3) ? 1 : -1);
 	}
-	if (sys_iopl(cpu) < 3)
-		return (sys_fail(cpu, X_GP, 0) ? 0 : -1);
-	return (0);
+	return (sys_iopl(cpu) < 3 ? v86_fault(cpu) : 0);
 }
 
 bool

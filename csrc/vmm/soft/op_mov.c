@@ -148,7 +148,6 @@ MOVX(sx, 8, 32, (it32)(st8))
 MOVX(sx, 8, 64, (it64)(st8))
 MOVX(sx, 16, 32, (it32)(st16))
 MOVX(sx, 16, 64, (it64)(st16))
-MOVX(sx, 32, 16, (it16))
 MOVX(sx, 32, 32, (it32))
 MOVX(sx, 32, 64, (it64)(st32))
 
@@ -162,7 +161,7 @@ static const soft_op movx_tab[5][3][2] = {
 	    {op_sx_r8_64, op_sx_m8_64}},
 	{{op_zx_r16_16, op_zx_m16_16}, {op_sx_r16_32, op_sx_m16_32},
 	    {op_sx_r16_64, op_sx_m16_64}},
-	{{op_sx_r32_16, op_zx_m16_16}, {op_sx_r32_32, op_sx_m32_32},
+	{{op_zx_r16_16, op_zx_m16_16}, {op_sx_r32_32, op_sx_m32_32},
 	    {op_sx_r32_64, op_sx_m32_64}},
 };
 

@@ -36,18 +36,10 @@ FP_BIND1(fwait, op_fwait)
 /* ---- control word ---- */
 
 static noinline void
-fldcw_slow(struct softcpu *cpu, const struct insn *in)
+fldcw_slow(struct softcpu *cpu, const struct insn *in, uint32_t cw)
 {
-	const void *p;
-	uint16_t cw;
-
-	if (!soft_fpu_check(cpu, in, true))
-		return;
-	if ((p = fp_ld(cpu, in, 2, 1)) == NULL)
-		return;
-	cw = *(const volatile u16a *)p;
 	x87_evict(cpu);
-	cpu->fpu.fcw = (cw & 0x1f3f) | 0x40;
+	cpu->fpu.fcw = (uint16_t)cw;
 	x87_summary(cpu);
 	SOFT_NEXT(cpu, in);
 }
@@ -59,19 +51,18 @@ op_fldcw(struct softcpu *cpu, const struct insn *in)
 	const void *p;
 	uint32_t cw;
 
-	if (likely(cpu->fpu.x87_ok) &&
-	    likely((p = fp_ld(cpu, in, 2, 1)) != NULL)) {
-		cw = *(const volatile u16a *)p;
-		if (likely((cw & FCW_MASKS) == FCW_MASKS)) {
-			cw = (cw & 0x1f3f) | 0x40;
-			cpu->fpu.fcw = (uint16_t)cw;
-			__asm__ volatile("fldcw %0" : : "m"(cpu->fpu.fcw));
-			SOFT_NEXT(cpu, in);
-		}
-	}
-	if (cpu->stop != STOP_NONE)
+	if (unlikely(!cpu->fpu.x87_ok) && !soft_fpu_check(cpu, in, true))
 		return;
-	fldcw_slow(cpu, in);
+	if (unlikely((p = fp_ld(cpu, in, 2, 1)) == NULL))
+		return;
+	cw = (*(const volatile u16a *)p & 0x1f3fu) | 0x40;
+	if (unlikely(!cpu->fpu.x87_ok || (cw & FCW_MASKS) != FCW_MASKS)) {
+		fldcw_slow(cpu, in, cw);
+		return;
+	}
+	cpu->fpu.fcw = (uint16_t)cw;
+	__asm__ volatile("fldcw %0" : : "m"(cpu->fpu.fcw));
+	SOFT_NEXT(cpu, in);
 }
 FP_BIND1(fldcw, op_fldcw)
 

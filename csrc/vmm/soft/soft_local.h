@@ -194,6 +194,9 @@ struct softcpu {
 	uint8_t nmi_blocked; /* until IRET */
 	uint8_t halted;
 	uint8_t dr7_active;  /* some breakpoint is enabled */
+	uint8_t entry_inst_len; /* VM_REG_GUEST_ENTRY_INST_LENGTH */
+	uint32_t pauses;     /* PAUSEs run, to yield the host's CPU */
+	uint64_t cr8;	     /* where no vlapic of the core keeps it */
 
 	/* --- fault being raised (STOP_FAULT) --- */
 	uint8_t exc_vector;

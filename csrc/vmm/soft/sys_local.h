@@ -130,6 +130,7 @@ sys_done(struct softcpu *cpu, uint64_t rip)
 {
 	cpu->rip = rip;
 	cpu->stop = STOP_NONE;
+	cpu->recheck = true;
 }
 /* Record #vec(err) and answer false: "return (sys_fail(...));". */
 static inline bool

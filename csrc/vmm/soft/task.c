@@ -226,7 +226,6 @@ static bool
 task_memory(struct softcpu *cpu, const struct sysdesc *d, uint16_t sel,
     int why, uint32_t eip, struct tss *t)
 {
-	struct sysdesc old;
 	uint32_t eflags;
 	bool is32, old32, nest;
 
@@ -242,12 +241,9 @@ task_memory(struct softcpu *cpu, const struct sysdesc *d, uint16_t sel,
 	eflags = (uint32_t)soft_get_rflags(cpu);
 	if (why == TASK_IRET)
 		eflags &= ~FL_NT;
-	if (!nest) {
-		if (sys_peek(cpu, cpu->tr.sel & ~7, &old) < 0 ||
-		    !tss_busy(cpu, cpu->gdtr.base + (cpu->tr.sel & ~7u),
-			false))
-			return (false);
-	}
+	if (!nest && !tss_busy(cpu, cpu->gdtr.base + (cpu->tr.sel & ~7u),
+	    false))
+		return (false);
 	if (!tss_save(cpu, eip, eflags))
 		return (false);
 	if (nest) {

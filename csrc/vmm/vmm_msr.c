@@ -1,0 +1,323 @@
+/*
+ * MSRs that the core keeps for every processor: APIC base and x2APIC, MTRRs
+ * and PAT, machine checks (none), and constants that systems probe for.
+ * Others are the processor's own, or go to user space.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "vlapic.h"
+#include "vmm_local.h"
+
+#define MSR_PLATFORM_ID 0x17
+#define MSR_APICBASE 0x1b
+#define MSR_FEATURE_CONTROL 0x3a
+#define MSR_SPEC_CTRL 0x48
+#define MSR_PRED_CMD 0x49
+#define MSR_BIOS_UPDT_TRIG 0x79
+#define MSR_BIOS_SIGN 0x8b
+#define MSR_PLATFORM_INFO 0xce
+#define MSR_MTRRCAP 0xfe
+#define MSR_ARCH_CAPABILITIES 0x10a
+#define MSR_FLUSH_CMD 0x10b
+#define MSR_MCG_CAP 0x179
+#define MSR_MCG_STATUS 0x17a
+#define MSR_MISC_ENABLE 0x1a0
+#define MSR_TURBO_RATIO_LIMIT 0x1ad
+#define MSR_TURBO_RATIO_LIMIT1 0x1ae
+#define MSR_MTRR_VAR 0x200
+#define MSR_MTRR_64K 0x250
+#define MSR_MTRR_16K 0x258
+#define MSR_MTRR_4K 0x268
+#define MSR_PAT 0x277
+#define MSR_MTRR_DEFTYPE 0x2ff
+#define MSR_MC0_CTL 0x400
+#define MSR_MC_END 0x480
+#define MSR_X2APIC_FIRST 0x800
+#define MSR_X2APIC_LAST 0x8ff
+
+#define MTRRCAP_FIXED 0x100u
+#define MTRRCAP_WC 0x400u
+#define MTRR_DEF_MASK 0xcffu
+#define MTRR_PHYS_MASK 0xffffffffff000UL /* 52 bits */
+#define PAT_RESET 0x0007040600070406UL
+
+#define MISC_FAST_STRING 0x1u
+#define MISC_NO_BTS 0x800u
+#define MISC_NO_PEBS 0x1000u
+
+/*
+ * The software processor does not speculate: RDCL_NO, IBRS_ALL,
+ * SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, IF_PSCHANGE_MC_NO, TAA_NO,
+ * SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO.
+ */
+#define ARCH_CAP_SOFT                                                      \
+	(0x17bUL | 0x7UL << 13 | 1UL << 20 | 1UL << 24 | 1UL << 26 |       \
+	    1UL << 27 | 1UL << 62)
+#define SPEC_CTRL_MASK 0x7u /* IBRS, STIBP, SSBD */
+
+static bool
+memory_type_ok(uint64_t type, bool pat)
+{
+	switch (type) {
+	case 0: /* UC */
+	case 1: /* WC */
+	case 4: /* WT */
+	case 5: /* WP */
+	case 6: /* WB */
+		return (true);
+	case 7: /* UC- */
+		return (pat);
+	default:
+		return (false);
+	}
+}
+
+static bool
+memory_types_ok(uint64_t val, bool pat)
+{
+	for (int i = 0; i < 64; i += 8)
+		if (!memory_type_ok((val >> i) & 0xff, pat))
+			return (false);
+	return (true);
+}
+
+static uint64_t *
+mtrr_fixed(struct vmm_mtrr *mtrr, uint32_t msr)
+{
+	if (msr == MSR_MTRR_64K)
+		return (&mtrr->fixed64k);
+	if (msr == MSR_MTRR_16K || msr == MSR_MTRR_16K + 1)
+		return (&mtrr->fixed16k[msr - MSR_MTRR_16K]);
+	if (msr >= MSR_MTRR_4K && msr < MSR_MTRR_4K + 8)
+		return (&mtrr->fixed4k[msr - MSR_MTRR_4K]);
+	return (NULL);
+}
+
+static int
+mtrr_read(struct vmm_mtrr *mtrr, uint32_t msr, uint64_t *val)
+{
+	uint64_t *fixed;
+
+	if (msr == MSR_MTRRCAP)
+		*val = MTRRCAP_WC | MTRRCAP_FIXED | VM_MTRR_VARS;
+	else if (msr == MSR_MTRR_DEFTYPE)
+		*val = mtrr->def_type;
+	else if ((fixed = mtrr_fixed(mtrr, msr)) != NULL)
+		*val = *fixed;
+	else if (msr - MSR_MTRR_VAR < 2 * VM_MTRR_VARS)
+		*val = mtrr->var[msr - MSR_MTRR_VAR];
+	else
+		return (ENOENT);
+	return (0);
+}
+
+static int
+mtrr_write(struct vmm_mtrr *mtrr, uint32_t msr, uint64_t val)
+{
+	uint64_t *fixed, allowed;
+
+	if (msr == MSR_MTRRCAP)
+		return (EINVAL);
+	if (msr == MSR_MTRR_DEFTYPE) {
+		if ((val & ~(uint64_t)MTRR_DEF_MASK) != 0 ||
+		    !memory_type_ok(val & 0xff, false))
+			return (EINVAL);
+		mtrr->def_type = val;
+	} else if ((fixed = mtrr_fixed(mtrr, msr)) != NULL) {
+		if (!memory_types_ok(val, false))
+			return (EINVAL);
+		*fixed = val;
+	} else if (msr - MSR_MTRR_VAR < 2 * VM_MTRR_VARS) {
+		allowed = MTRR_PHYS_MASK | ((msr & 1) != 0 ? 0x800 : 0xff);
+		if ((val & ~allowed) != 0 ||
+		    ((msr & 1) == 0 && !memory_type_ok(val & 0xff, false)))
+			return (EINVAL);
+		mtrr->var[msr - MSR_MTRR_VAR] = val;
+	} else {
+		return (ENOENT);
+	}
+	return (0);
+}
+
+void
+vmm_msr_reset(struct vcpu *vcpu, bool init)
+{
+	/* INIT keeps all of these (Intel SDM 3A table 9-1). */
+	if (init)
+		return;
+	memset(&vcpu->mtrr, 0, sizeof(vcpu->mtrr));
+	vcpu->pat = PAT_RESET;
+	vcpu->misc_enable = MISC_FAST_STRING | MISC_NO_BTS | MISC_NO_PEBS;
+	vcpu->spec_ctrl = 0;
+}
+
+static bool
+is_mtrr(uint32_t msr)
+{
+	return (msr == MSR_MTRRCAP || msr == MSR_MTRR_DEFTYPE ||
+	    (msr >= MSR_MTRR_VAR && msr < MSR_PAT));
+}
+
+/* Every core MSR that holds state, for VDC_MSR. */
+int
+vmm_core_msr_list(int idx, uint32_t *msr)
+{
+	static const uint32_t single[] = { MSR_MTRR_DEFTYPE, MSR_MTRR_64K,
+		MSR_MTRR_16K, MSR_MTRR_16K + 1, MSR_PAT, MSR_MISC_ENABLE,
+		MSR_SPEC_CTRL };
+	const int nsingle = (int)(sizeof(single) / sizeof(single[0]));
+
+	if (idx < nsingle)
+		*msr = single[idx];
+	else if (idx < nsingle + 8)
+		*msr = MSR_MTRR_4K + (uint32_t)(idx - nsingle);
+	else if (idx < nsingle + 8 + 2 * VM_MTRR_VARS)
+		*msr = MSR_MTRR_VAR + (uint32_t)(idx - nsingle - 8);
+	else
+		return (ENOENT);
+	return (0);
+}
+
+static uint64_t
+platform_info(void)
+{
+	uint64_t ratio = vmm_tsc_hz() / 100000000;
+
+	return ((ratio & 0xff) << 8 | (ratio & 0xff) << 40);
+}
+
+static bool
+own_cpuid(struct vcpu *vcpu)
+{
+	return ((vcpu->vm->ops->flags & VMM_OPS_HOST_CPUID) == 0);
+}
+
+int
+vmm_rdmsr(struct vcpu *vcpu, uint32_t msr, uint64_t *val)
+{
+	uint64_t ratio;
+
+	if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST)
+		return (vcpu->vlapic == NULL ?
+			ENOENT :
+			vlapic_msr_read(vcpu->vlapic, msr, val));
+	if (is_mtrr(msr))
+		return (mtrr_read(&vcpu->mtrr, msr, val));
+	if (msr >= MSR_MC0_CTL && msr < MSR_MC_END) {
+		*val = 0;
+		return (0);
+	}
+	switch (msr) {
+	case MSR_APICBASE:
+		if (vcpu->vlapic == NULL)
+			return (ENOENT);
+		*val = vlapic_get_apicbase(vcpu->vlapic);
+		return (0);
+	case MSR_PAT:
+		*val = vcpu->pat;
+		return (0);
+	case MSR_MISC_ENABLE:
+		*val = vcpu->misc_enable;
+		return (0);
+	case MSR_FEATURE_CONTROL:
+		*val = 1; /* locked, nothing enabled */
+		return (0);
+	case MSR_PLATFORM_INFO:
+		*val = platform_info();
+		return (0);
+	case MSR_TURBO_RATIO_LIMIT:
+	case MSR_TURBO_RATIO_LIMIT1:
+		ratio = (vmm_tsc_hz() / 100000000) & 0xff;
+		*val = ratio * 0x0101010101010101UL;
+		return (0);
+	case MSR_PLATFORM_ID:
+	case MSR_BIOS_SIGN:
+	case MSR_MCG_CAP:
+	case MSR_MCG_STATUS:
+		*val = 0;
+		return (0);
+	case MSR_SPEC_CTRL:
+		if (!own_cpuid(vcpu))
+			return (ENOENT);
+		*val = vcpu->spec_ctrl;
+		return (0);
+	case MSR_ARCH_CAPABILITIES:
+		if (!own_cpuid(vcpu))
+			return (ENOENT);
+		*val = ARCH_CAP_SOFT;
+		return (0);
+	default:
+		return (ENOENT);
+	}
+}
+
+static int
+wrmsr_state(struct vcpu *vcpu, uint32_t msr, uint64_t val)
+{
+	switch (msr) {
+	case MSR_APICBASE:
+		if (vcpu->vlapic == NULL)
+			return (ENOENT);
+		return (vlapic_set_apicbase(vcpu->vlapic, val));
+	case MSR_PAT:
+		if (!memory_types_ok(val, true))
+			return (EINVAL);
+		vcpu->pat = val;
+		return (0);
+	case MSR_MISC_ENABLE:
+		/* Fast strings are all that can be switched. */
+		if (((val ^ vcpu->misc_enable) &
+			~(uint64_t)MISC_FAST_STRING) != 0)
+			return (EINVAL);
+		vcpu->misc_enable = val;
+		return (0);
+	case MSR_SPEC_CTRL:
+		if (!own_cpuid(vcpu))
+			return (ENOENT);
+		if ((val & ~(uint64_t)SPEC_CTRL_MASK) != 0)
+			return (EINVAL);
+		vcpu->spec_ctrl = val;
+		return (0);
+	default:
+		return (ENOENT);
+	}
+}
+
+int
+vmm_wrmsr(struct vcpu *vcpu, uint32_t msr, uint64_t val)
+{
+	int error;
+
+	if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST) {
+		if (vcpu->vlapic == NULL)
+			return (ENOENT);
+		error = vlapic_msr_write(vcpu->vlapic, msr, val);
+		atomic_fetch_or(&vcpu->pending, VCPU_EV_EVENT);
+		return (error);
+	}
+	if (is_mtrr(msr))
+		return (mtrr_write(&vcpu->mtrr, msr, val));
+	if (msr >= MSR_MC0_CTL && msr < MSR_MC_END)
+		return (0);
+	switch (msr) {
+	case MSR_MCG_CAP: /* read-only */
+	case MSR_PLATFORM_ID:
+	case MSR_PLATFORM_INFO:
+	case MSR_ARCH_CAPABILITIES:
+	case MSR_FEATURE_CONTROL:
+		return (EINVAL);
+	case MSR_MCG_STATUS:
+	case MSR_BIOS_SIGN:
+	case MSR_BIOS_UPDT_TRIG:
+	case MSR_TURBO_RATIO_LIMIT:
+	case MSR_TURBO_RATIO_LIMIT1:
+		return (0);
+	case MSR_PRED_CMD:
+	case MSR_FLUSH_CMD:
+		/* Commands to caches and predictors that are not there. */
+		return (own_cpuid(vcpu) ? (val & ~1UL ? EINVAL : 0) : ENOENT);
+	default:
+		return (wrmsr_state(vcpu, msr, val));
+	}
+}

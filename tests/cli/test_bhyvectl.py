@@ -1,0 +1,190 @@
+"""bhyvectl against a VM that stands still; output byte for byte."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from conftest import Result
+
+from libvmmapi import VM, Reg
+
+Factory = Callable[..., VM]
+Tool = Callable[..., Result]
+
+
+@pytest.fixture
+def ctl(tool: Tool, vm_factory: Factory) -> Callable[..., Result]:
+    """Run bhyvectl on a stopped VM "t" with 16 MB."""
+    vm_factory("t", mb=16).close()
+    return lambda *args: tool("bhyvectl", "--vm=t", *args)
+
+
+def test_create_and_destroy(tool: Tool) -> None:
+    assert tool("bhyvectl", "--create", "--vm=x") == Result(0, "", "")
+    again = tool("bhyvectl", "--create", "--vm=x")
+    assert (again.status, again.out) == (255, "errno = 17\n")
+    assert again.err.startswith("bhyvectl: vm_create: x: ")
+    assert tool("bhyvectl", "--destroy", "--vm", "x").status == 0
+    gone = tool("bhyvectl", "--vm=x", "--destroy")
+    assert gone.status == 1
+    assert gone.err.startswith("vm_open: x could not be opened: No such file")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["--usage"],
+        ["--get-all"],
+        ["--vm=t", "--nothing"],
+        ["--vm=t", "--cpu=x"],
+        ["--vm=t", "--set-rip=zz"],
+        ["--vm=t", "--get-cr"],
+        ["--vm=t", "operand"],
+    ],
+)
+def test_usage_goes_to_stderr_with_status_1(tool: Tool, args: list[str]) -> None:
+    result = tool("bhyvectl", *args)
+    assert (result.status, result.out) == (1, "")
+    assert "\n       [--suspend=<" in result.err
+
+
+def test_exclusive_actions_exclude_each_other(ctl: Tool) -> None:
+    result = ctl("--force-reset", "--force-poweroff")
+    assert result.status == 1
+    assert "mutually exclusive actions specified" in result.err
+
+
+def test_register_lines(ctl: Tool) -> None:
+    assert ctl("--set-rip=0x1234", "--set-rax", "010").status == 0
+    assert ctl("--get-rip").out == "rip[0]\t\t0x0000000000001234\n"
+    assert ctl("--get-rax", "--cpu=0").out == "rax[0]\t\t0x0000000000000008\n"
+    assert re.fullmatch(r"rflags\[0\]\t0x[0-9a-f]{16}\n", ctl("--get-rflags").out)
+
+
+def test_options_may_be_abbreviated(ctl: Tool) -> None:
+    assert ctl("--get-ri").out.startswith("rip[0]")
+    assert ctl("--get-act").out == "active cpus:\t (none)\n"
+
+
+def test_descriptor_and_selector_lines(ctl: Tool) -> None:
+    done = ctl(
+        *("--desc-base=0x1000", "--desc-limit=0xffff", "--desc-access=0x93"),
+        *("--set-desc-ds", "--set-ds=0x10"),
+    )
+    assert done == Result(0, "", "")
+    assert ctl("--get-desc-ds", "--get-ds").out == (
+        "ds desc[0]\t0x0000000000001000/0x0000ffff/0x00000093\nds[0]\t\t0x0010\n"
+    )
+    assert re.fullmatch(
+        r"gdtr\[0\]\t\t0x[0-9a-f]{16}/0x[0-9a-f]{8}\n", ctl("--get-desc-gdtr").out
+    )
+
+
+def test_memory_tables(ctl: Tool) -> None:
+    assert ctl("--get-memseg").out == "ID  Length      Name\n0   16384KB     sysmem\n"
+    assert ctl("--get-memmap").out == (
+        "Address     Length      Segment     Offset      Prot  Flags\n"
+        "0           16384KB     sysmem      0           RWX   \n"
+    )
+
+
+def test_set_mem_rounds_up_to_two_megabytes(tool: Tool) -> None:
+    assert tool("bhyvectl", "--vm=m", "--create", "--set-mem=127").status == 0
+    assert "128MB" in tool("bhyvectl", "--vm=m", "--get-memseg").out
+    tool("bhyvectl", "--vm=m", "--destroy")
+
+
+def test_cpu_sets_and_topology(ctl: Tool) -> None:
+    assert ctl("--get-active-cpus", "--get-suspended-cpus", "--get-debug-cpus").out == (
+        "active cpus:\t (none)\ndebug cpus:\t (none)\nsuspended cpus:\t (none)\n"
+    )
+    assert re.fullmatch(
+        r"cpu_topology:\tsockets=\d+, cores=\d+, threads=\d+, maxcpus=\d+\n",
+        ctl("--get-cpu-topology").out,
+    )
+
+
+def test_statistics(ctl: Tool) -> None:
+    lines = ctl("--get-stats").out.splitlines()
+    assert lines[0] == "vcpu0 stats:"
+    assert all(re.fullmatch(r".{40,}\t\d+", line) for line in lines[1:])
+    (resident,) = [line for line in lines if "Resident memory" in line]
+    assert resident.split()[2].isdigit()
+
+
+def test_capabilities(ctl: Tool) -> None:
+    line = ctl("--getcap", "--capname=hlt_exit").out
+    assert re.fullmatch(
+        r'Capability "hlt_exit" is (set|not set) on vcpu 0\n|'
+        r'Capability "hlt_exit" is not available\n',
+        line,
+    )
+    nothing = ctl("--getcap", "--capname=nothing")
+    assert nothing == Result(0, 'Capability "nothing" is not available\n', "")
+    failed = ctl("--setcap=1", "--capname=nothing")
+    assert failed.status == 255
+    assert failed.out == 'Capability "nothing" is not available\nerrno = 2\n'
+
+
+def test_the_clock(ctl: Tool) -> None:
+    assert ctl("--set-rtc-time=1000000000").status == 0
+    assert re.fullmatch(
+        r"rtc time 0x3b9aca0\d: Sun Sep 09 01:46:4\d 2001\n", ctl("--get-rtc-time").out
+    )
+    assert ctl("--rtc-nvram-offset=0x40", "--set-rtc-nvram=0x5a").status == 0
+    nvram = ctl("--rtc-nvram-offset=0x40", "--get-rtc-nvram")
+    assert nvram.out == "rtc nvram[064]: 0x5a\n"
+
+
+def test_events(ctl: Tool) -> None:
+    assert ctl("--get-intinfo").out == "pending:\tn/a\ncurrent:\tn/a\n"
+
+
+def test_get_all_prints_in_bhyvectls_order(ctl: Tool) -> None:
+    result = ctl("--get-all")
+    assert result.status == 0
+    assert result.err == ""
+    marks = (
+        *("ID  Length", "Address  ", "efer[0]", "r15[0]", "rflags[0]"),
+        *("ds desc[0]", "idtr[0]", "cs[0]", "ldtr[0]", "x2apic_state[0]"),
+        *("rtc nvram[", "rtc time ", 'Capability "hlt_exit"', "active cpus:"),
+        *("debug cpus:", "suspended cpus:", "pending:", "vcpu0 stats:"),
+        "cpu_topology:",
+    )
+    places = [result.out.index(f"\n{mark}".lstrip("\n")) for mark in marks]
+    assert places == sorted(places)
+
+
+def test_vendor_state_is_refused_in_words(ctl: Tool) -> None:
+    result = ctl("--get-vmcs-host-rip")
+    assert (result.status, result.out) == (1, "")
+    assert result.err.startswith("bhyvectl: --get-vmcs-host-rip: ")
+
+
+def test_a_vcpu_beyond_the_topology_is_refused(ctl: Tool) -> None:
+    result = ctl("--cpu=999", "--get-rip")
+    assert (result.status, result.out) == (1, "")
+    assert result.err.startswith("vm_vcpu_open: ")
+
+
+def test_run_prints_the_exit(tool: Tool, vm_factory: Factory) -> None:
+    vm = vm_factory("r", mb=16)
+    vm.map_gpa(0x1000, 3)[:] = b"\xe6\x80\xf4"  # out 0x80, al; hlt
+    cpu = vm.vcpu(0)
+    cpu.reset()
+    cpu.set_desc(Reg.CS, 0, 0xFFFF, 0x93)
+    cpu.set_register(Reg.CS, 0)
+    cpu.set_register(Reg.RIP, 0x1000)
+    cpu.set_register(Reg.RAX, 0x42)
+    cpu.activate()
+    vm.close()
+    result = tool("bhyvectl", "--vm=r", "--run")
+    assert result.status == 0
+    lines = result.out.splitlines()
+    assert lines[0] == "vm exit[0]"
+    assert lines[1] == "\trip\t\t0x0000000000001000"
+    assert "\treason\t\tINOUT" in lines
+    assert "\tdirection\tOUT" in lines
+    assert "\tport\t\t0x0080" in lines
+    tool("bhyvectl", "--vm=r", "--destroy")

@@ -1,0 +1,118 @@
+"""Fixtures: a VM root of one's own, VMs by name, and the three tools.
+
+The package under test is the installed one; the source tree counts only where
+an editable install has put the extension into it.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+if not list((ROOT / "libvmmapi").glob("_vmm*.so")):
+    sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
+
+BACKENDS = ("soft", "kvm")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a tool left behind."""
+
+    status: int
+    out: str
+    err: str
+
+
+Tool = Callable[..., Result]
+
+
+def tool_argv(name: str, *args: str) -> list[str]:
+    """Return the argv that runs the tool `name` of this interpreter's package."""
+    script = Path(sys.executable).parent / name
+    if script.exists():
+        return [str(script), *args]
+    code = (
+        f"import sys; sys.argv[0] = {name!r}; "
+        f"from {name}_py.__main__ import main; sys.exit(main())"
+    )
+    return [sys.executable, "-c", code, *args]
+
+
+@pytest.fixture(autouse=True)
+def vm_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test a VM root that nobody else uses."""
+    root = tmp_path / "vmm"
+    root.mkdir(mode=0o700)
+    monkeypatch.setenv("VMM_DIR", str(root))
+    monkeypatch.setenv("BHYVE_BACKEND", os.environ.get("BHYVE_BACKEND", "soft"))
+    return root
+
+
+@pytest.fixture
+def tool(tmp_path: Path) -> Tool:
+    """Run a tool and return its status and output: tool("bhyvectl", "--vm=x")."""
+
+    def run(name: str, *args: str, stdin: str = "", timeout: float = 30) -> Result:
+        done = subprocess.run(
+            tool_argv(name, *args),
+            cwd=tmp_path,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test on each processor; KVM only where it can be opened."""
+    name: str = request.param
+    if name == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        pytest.skip("no /dev/kvm here")
+    monkeypatch.setenv("BHYVE_BACKEND", name)
+    return name
+
+
+@pytest.fixture
+def vm_factory(vm_dir: Path) -> Iterator[Callable[..., object]]:
+    """Make VMs that are destroyed with the test: vm_factory("name", mb=16)."""
+    from libvmmapi import VM
+
+    made: list[VM] = []
+
+    def make(name: str = "t", mb: int = 16) -> VM:
+        vm = VM.create(name)
+        made.append(vm)
+        if mb:
+            vm.setup_memory(mb << 20)
+        return vm
+
+    yield make
+    for vm in made:
+        try:
+            vm.destroy()
+        except ValueError:
+            continue  # the test has closed or destroyed it
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leave the slow tests out unless they are asked for."""
+    if config.option.markexpr:
+        return
+    skip = pytest.mark.skip(reason="slow: run with -m slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
