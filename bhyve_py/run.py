@@ -47,9 +47,7 @@ def machine(request: Request) -> int:
         raise Failure(ExitStatus.ERROR, lacking)
     if request.tree.failed:
         return ExitStatus.ERROR
-    name = request.tree.get("name") or ""
     console.flush()
-    lib.bhyve_setproctitle(os.fsencode(name))
     status = lib.bhyve_run()
     ending = lib.bhyve_term_signal()
     if ending:

@@ -38,7 +38,7 @@ class GuestRam:
         self.low = vm.lowmem_size
         self.high = vm.highmem_size
 
-    def write(self, gpa: int, data: bytes | memoryview, what: str) -> None:
+    def write(self, gpa: int, data: bytes | bytearray | memoryview, what: str) -> None:
         """Copy `data` to guest address `gpa`."""
         if len(data) == 0:
             return

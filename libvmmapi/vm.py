@@ -156,6 +156,15 @@ class VM:
         text = lib.vm_get_backend(self.ctx)
         return ffi.string(text).decode() if text else ""
 
+    @property
+    def trouble(self) -> str:
+        """Why the VM can only be destroyed or reinitialised, or "".
+
+        Its owner may have died, or its saved state may be damaged.
+        """
+        text = lib.vm_trouble(self.ctx)
+        return ffi.string(text).decode("utf-8", "replace") if text else ""
+
     def fileno(self) -> int:
         """Return the descriptor that stands for the VM, or -1."""
         return lib.vm_get_device_fd(self.ctx)
@@ -488,6 +497,14 @@ class VM:
         buffer = ffi.from_buffer("unsigned char[]", data)
         rc = lib.vm_data_write(self.ctx, vcpuid, kind, version, buffer, len(data))
         self._check(rc, "vm_data_write")
+
+
+def set_backend(name: str) -> None:
+    """Choose the processor of VMs opened from now on: auto, kvm or soft.
+
+    The environment variable BHYVE_BACKEND does the same.  EINVAL: no such name.
+    """
+    check(lib.vm_set_backend(_encode(name, "vm_set_backend")), "vm_set_backend", name)
 
 
 def _encode(name: str, operation: str) -> bytes:

@@ -8,10 +8,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from support.tools import Result, Tool, tool_argv
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,30 +20,6 @@ if not list((ROOT / "libvmmapi").glob("_vmm*.so")):
     sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
 
 BACKENDS = ("soft", "kvm")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a tool left behind."""
-
-    status: int
-    out: str
-    err: str
-
-
-Tool = Callable[..., Result]
-
-
-def tool_argv(name: str, *args: str) -> list[str]:
-    """Return the argv that runs the tool `name` of this interpreter's package."""
-    script = Path(sys.executable).parent / name
-    if script.exists():
-        return [str(script), *args]
-    code = (
-        f"import sys; sys.argv[0] = {name!r}; "
-        f"from {name}_py.__main__ import main; sys.exit(main())"
-    )
-    return [sys.executable, "-c", code, *args]
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +34,7 @@ def vm_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def tool(tmp_path: Path) -> Tool:
-    """Run a tool and return its status and output: tool("bhyvectl", "--vm=x")."""
+    """Run a tool by name with its arguments; return its status and output."""
 
     def run(name: str, *args: str, stdin: str = "", timeout: float = 30) -> Result:
         done = subprocess.run(
@@ -86,7 +63,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def vm_factory(vm_dir: Path) -> Iterator[Callable[..., object]]:
-    """Make VMs that are destroyed with the test: vm_factory("name", mb=16)."""
+    """Make VMs by name, with some MB of memory, that end with the test."""
     from libvmmapi import VM
 
     made: list[VM] = []

@@ -44,6 +44,12 @@ const char *vm_get_backend(struct vmctx *ctx);
 /* Ours: one sentence on why the last vm_open*() or vm_create() of this
  * thread failed, "" when errno says it all. */
 const char *vm_open_error(void);
+/* Ours: the backend of the VMs that this process opens from now on: "auto",
+ * "kvm" or "soft".  EINVAL for another name. */
+int vm_set_backend(const char *backend);
+/* Ours: why the VM can only be destroyed or reinitialised (its owner died,
+ * its state is damaged); "" when nothing is wrong. */
+const char *vm_trouble(struct vmctx *ctx);
 /* Ours: start serving the control socket of a VM that this process owns. */
 int vm_serve(struct vmctx *ctx);
 /* Ours: write state back to the VM's directory now (vm_close does too). */

@@ -4,12 +4,11 @@ import re
 from collections.abc import Callable
 
 import pytest
-from conftest import Result
 
 from libvmmapi import VM, Reg
+from support.tools import Result, Tool
 
 Factory = Callable[..., VM]
-Tool = Callable[..., Result]
 
 
 @pytest.fixture

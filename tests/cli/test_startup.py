@@ -6,7 +6,8 @@ import sys
 import time
 
 import pytest
-from conftest import tool_argv
+
+from support.tools import tool_argv
 
 
 @pytest.mark.parametrize("name", ["bhyve", "bhyvectl"])

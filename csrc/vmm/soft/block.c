@@ -191,14 +191,6 @@ vpage_use(struct softcpu *cpu, uint64_t gpa)
 	if (!vp->used) {
 		vp->used = true;
 		code_use(cpu, gpa);
-		/*
-		 * While we waited we served others, who may have had this
-		 * page's blocks killed; the mark stands all the same.
-		 */
-		if (!vp->used) {
-			vp->used = true;
-			return (vpage_use(cpu, gpa));
-		}
 	}
 	return (vp);
 }
@@ -278,7 +270,7 @@ block_kill(struct softcpu *cpu, uint64_t gpa, uint64_t len)
 		if (block_hit(b, gpa, len))
 			block_kill_one(cpu, b);
 	}
-	if (vp->blocks == NULL) {
+	if (vp->blocks == NULL && !cpu->core->decoding) {
 		vp->used = false;
 		code_unuse(cpu, vp->gpa);
 	}
@@ -319,8 +311,8 @@ struct decoding {
 	unsigned room;	  /* bytes of the first page, and of the limit */
 	unsigned page;	  /* bytes of the first page */
 	uint64_t limit;	  /* bytes that CS's limit allows */
-	uint64_t gpa2;
-	const uint8_t *hva2;
+	const uint8_t *hva2; /* of the second page */
+	uint64_t epoch;	     /* core->epoch at the start */
 	struct soft_dec d[BLOCK_MAX];
 	uint8_t bytes[BLOCK_BYTES + 16];
 	unsigned nbytes;
@@ -374,7 +366,6 @@ dec_second_page(struct decoding *dc, struct block *b)
 		fetch_fault(cpu, lin2, err);
 		return (false);
 	}
-	dc->gpa2 = e->gpa;
 	dc->hva2 = e->hva;
 	b->gpa2 = e->gpa;
 	rest = 15 - dc->page;
@@ -434,14 +425,14 @@ out:
 }
 
 /* Are the bytes still what was decoded? */
-static bool
+static int
 dec_verify(const struct decoding *dc, const struct block *b)
 {
 	unsigned n = b->len < dc->page ? b->len : dc->page;
 
 	if (memcmp(dc->bytes, code_ptr(dc->e->hva) + PAGE_OFF(dc->gpa), n) !=
 	    0)
-		return (false);
+		return (0);
 	return (b->gpa2 == 0 ||
 	    memcmp(dc->bytes + n, code_ptr(dc->hva2), b->len - n) == 0);
 }
@@ -472,93 +463,141 @@ dec_finish(struct decoding *dc, struct block *b)
 	b->notrap = dec_notrap(&dc->d[0]);
 }
 
-/* Enter the block into the tables; NULL: no room. */
+/* Room for a copy of the block; NULL: it cannot be kept. */
 static struct block *
-block_keep(struct softcpu *cpu, const struct block *b)
+block_room(struct softcpu *cpu, const struct block *b)
 {
-	struct soft_core *co = cpu->core;
-	struct vpage *vp, *vp2 = NULL;
-	struct block *nb;
-	unsigned h;
+	if (vpage_find(cpu, b->gpa) == NULL ||
+	    (b->gpa2 != 0 && vpage_find(cpu, b->gpa2) == NULL))
+		return (NULL);
+	return (arena_alloc(cpu->core, BLOCK_SIZE(b->count)));
+}
 
-	vp = vpage_find(cpu, b->gpa);
-	if (b->gpa2 != 0)
-		vp2 = vpage_find(cpu, b->gpa2);
-	if (vp == NULL || (b->gpa2 != 0 && vp2 == NULL))
-		return (NULL);
-	nb = arena_alloc(co, BLOCK_SIZE(b->count));
-	if (nb == NULL)
-		return (NULL);
+/* Copy the finished block to (nb) and enter it into the tables. */
+static void
+block_keep(struct softcpu *cpu, struct block *nb, const struct block *b)
+{
+	struct block **head = &cpu->core->bhash[bhash(b->gpa, b->mode)];
+	struct vpage *vp;
+
 	memcpy(nb, b, BLOCK_SIZE(b->count));
-	h = bhash(b->gpa, b->mode);
-	nb->hash_next = co->bhash[h];
-	co->bhash[h] = nb;
+	nb->hash_next = *head;
+	*head = nb;
+	vp = vpage_find(cpu, b->gpa);
 	nb->page_next[0] = vp->blocks;
 	vp->blocks = nb;
-	if (vp2 != NULL && vp2 != vp) {
-		nb->page_next[1] = vp2->blocks;
-		vp2->blocks = nb;
+	if (b->gpa2 != 0) {
+		vp = vpage_find(cpu, b->gpa2);
+		nb->page_next[1] = vp->blocks;
+		vp->blocks = nb;
 	}
-	return (nb);
 }
 
 /*
- * Decode the block at (lin) = (gpa).  It is kept when it lies in memory and
- * within CS's limit, else it stands in the scratch block for one run.
+ * Mark the pages, then make sure of the bytes that were read.  Returns 1:
+ * they stand; 0: decode again; -1: the block cannot be kept.
+ */
+static int
+dec_settle(struct decoding *dc, struct block *b)
+{
+	struct softcpu *cpu = dc->cpu;
+
+	if (b->gpa2 != 0) {
+		/* A page that follows itself is not worth the trouble. */
+		if (dc->hva2 == NULL || PAGE_BASE(b->gpa) == b->gpa2 ||
+		    b->gpa2 >> 30 >= CP_DIRS ||
+		    vpage_use(cpu, b->gpa2) == NULL)
+			return (-1);
+		if (dc->epoch != cpu->core->epoch)
+			return (0);
+		code_cover(cpu->svm, b->gpa2, b->len - dc->page);
+		b->global = false;
+	}
+	code_cover(cpu->svm, dc->gpa, b->len < dc->page ? b->len : dc->page);
+	return (dec_verify(dc, b));
+}
+
+/* Decode into the scratch block until the bytes hold still. */
+static bool
+dec_block(struct decoding *dc, struct block *b, bool *keep)
+{
+	struct softcpu *cpu = dc->cpu;
+	int max, rc;
+
+	for (int try = 0; try < 8; try++) {
+		max = *keep && !(cpu->mode & MODE_TF) ? BLOCK_MAX : 1;
+		memset(b, 0, sizeof(*b));
+		b->gpa = dc->gpa;
+		b->mode = cpu->mode;
+		b->global = dc->e->global;
+		if (!dec_records(dc, b, max))
+			return (false);
+		if (!*keep)
+			return (true);
+		rc = dec_settle(dc, b);
+		if (dc->epoch != cpu->core->epoch) {
+			cpu->stop = STOP_RETRY;
+			return (false);
+		}
+		if (rc > 0)
+			return (true);
+		if (rc < 0)
+			*keep = false;
+	}
+	*keep = false;
+	return (true);
+}
+
+/*
+ * Decode the block at (lin), which (e) translates.  It is kept when it lies
+ * in memory; else one record of it stands in the scratch block for one run.
  */
 static struct block *
 block_decode(struct softcpu *cpu, uint64_t lin, const struct etlbe *e,
     uint64_t limit)
 {
 	struct soft_core *co = cpu->core;
-	struct block *b = co->scratch_mem, *nb;
-	struct decoding dc = { .cpu = cpu, .lin = lin, .e = e };
+	struct block *b = co->scratch_mem, *nb = NULL;
+	struct decoding dc;
 	struct etlbe copy = *e;
-	bool keep;
+	bool keep, ok;
 
+	dc.cpu = cpu;
+	dc.lin = lin;
 	dc.e = &copy; /* serving requests while waiting may empty the TLB */
 	dc.gpa = copy.gpa | PAGE_OFF(lin);
 	dc.limit = limit;
 	dc.page = (unsigned)(PAGE_SIZE - PAGE_OFF(lin));
 	dc.room = dc.page < limit ? dc.page : (unsigned)limit;
+	dc.hva2 = NULL;
+	dc.epoch = co->epoch;
 	co->st_blocks++;
+	cpu->blk = NULL;
 	keep = copy.hva != NULL && co->arena != NULL && !co->arena_full &&
 	    dc.gpa >> 30 < CP_DIRS;
+	co->decoding = true;
 	if (keep && vpage_use(cpu, dc.gpa) == NULL)
 		keep = false;
-	for (int try = 0;; try++) {
-		memset(b, 0, sizeof(*b));
-		b->gpa = dc.gpa;
-		b->mode = cpu->mode;
-		b->global = copy.global;
-		if (!dec_records(&dc, b, (cpu->mode & MODE_TF) ? 1 :
-		    BLOCK_MAX))
-			return (NULL);
-		if (!keep)
-			break;
-		if (b->gpa2 != 0) {
-			/* An alias of one page by itself is not worth it. */
-			if (dc.hva2 == NULL || b->gpa2 == copy.gpa ||
-			    b->gpa2 >> 30 >= CP_DIRS ||
-			    vpage_use(cpu, b->gpa2) == NULL) {
-				keep = false;
-				break;
-			}
-			code_cover(cpu->svm, b->gpa2, b->len - dc.page);
-			b->global = false;
-		}
-		code_cover(cpu->svm, dc.gpa, b->len < dc.page ? b->len :
-		    dc.page);
-		if (dec_verify(&dc, b))
-			break;
-		if (try == 8) {
-			keep = false; /* somebody writes here all the time */
-			break;
-		}
+	ok = dc.epoch == co->epoch;
+	if (!ok)
+		cpu->stop = STOP_RETRY;
+	else
+		ok = dec_block(&dc, b, &keep);
+	co->decoding = false;
+	if (!ok)
+		return (NULL);
+	if (keep)
+		nb = block_room(cpu, b);
+	if (nb == NULL) {
+		/* One record: nothing can change between two of them. */
+		b->count = 1;
+		b->len = b->insn[0].len;
 	}
 	dec_finish(&dc, b);
-	nb = keep ? block_keep(cpu, b) : NULL;
-	return (nb != NULL ? nb : b);
+	if (nb == NULL)
+		return (b);
+	block_keep(cpu, nb, b);
+	return (nb);
 }
 
 /* Bytes from rip on that CS's limit allows; 0: none. */
@@ -610,12 +649,6 @@ block_find(struct softcpu *cpu, uint64_t lin)
 		    PAGE_SIZE : (uint32_t)(PAGE_BASE(lin) + PAGE_SIZE),
 		    &e2) == 0 && e2->gpa == b->gpa2)
 			break;
-		/* The first entry may be gone: the TLB is direct-mapped. */
-		err = tlb_exec(cpu, lin, &e);
-		if (err != 0) {
-			fetch_fault(cpu, lin, err);
-			return (NULL);
-		}
 	}
 	if (b == NULL) {
 		b = block_decode(cpu, lin, e, room);

@@ -123,6 +123,7 @@ req_serve(struct softcpu *cpu)
 			break;
 		}
 	if (all) {
+		co->epoch++;
 		block_flush(cpu);
 		tlb_flush_all(cpu);
 	}

@@ -244,7 +244,7 @@ ibind_crc32(const struct soft_dec *d, struct insn *in)
 }
 
 /* ---- ADCX, ADOX: CF or OF alone is the carry ---- */
-#define ADX(op, S, bit, sh)                                               \
+#define ADX(op, S, bit)                                                   \
 	INT_INLINE void s_##op##S(struct softcpu *cpu, int r, it##S s)    \
 	{                                                                 \
 		it##S d = RD##S(r), a, b;                                 \
@@ -268,10 +268,10 @@ ibind_crc32(const struct soft_dec *d, struct insn *in)
 		s_##op##S(cpu, in->reg, v);                               \
 		SOFT_NEXT(cpu, in);                                       \
 	}
-ADX(adcx, 32, CC_CF, 8)
-ADX(adcx, 64, CC_CF, 8)
-ADX(adox, 32, CC_OF, 0)
-ADX(adox, 64, CC_OF, 0)
+ADX(adcx, 32, CC_CF)
+ADX(adcx, 64, CC_CF)
+ADX(adox, 32, CC_OF)
+ADX(adox, 64, CC_OF)
 
 /* arg 0: ADCX (66 is part of the opcode), 1: ADOX. */
 soft_op

@@ -52,7 +52,10 @@ m_idiv8(struct softcpu *cpu, it8 s)
 {
 	int d = (int16_t)RD16(R_AX), q;
 
-	if (s == 0 || (q = d / (int8_t)s) != (int8_t)q)
+	if (s == 0)
+		return (false);
+	q = d / (int8_t)s;
+	if (q != (int8_t)q)
 		return (false);
 	WR16(R_AX, (d % (int8_t)s) << 8 | (q & 0xff));
 	return (true);
@@ -73,7 +76,10 @@ m_idiv16(struct softcpu *cpu, it16 s)
 {
 	int64_t d = (int32_t)((uint32_t)RD16(R_DX) << 16 | RD16(R_AX)), q;
 
-	if (s == 0 || (q = d / (int16_t)s) != (int16_t)q)
+	if (s == 0)
+		return (false);
+	q = d / (int16_t)s;
+	if (q != (int16_t)q)
 		return (false);
 	WR16(R_AX, q);
 	WR16(R_DX, d % (int16_t)s);
@@ -97,8 +103,10 @@ m_idiv32(struct softcpu *cpu, it32 us)
 	int64_t d = (int64_t)((uint64_t)RD32(R_DX) << 32 | RD32(R_AX)), q;
 	int64_t s = (int32_t)us;
 
-	if (s == 0 || (s == -1 && d == INT64_MIN) ||
-	    (q = d / s) != (int32_t)q)
+	if (s == 0 || (s == -1 && d == INT64_MIN))
+		return (false);
+	q = d / s;
+	if (q != (int32_t)q)
 		return (false);
 	WR32(R_AX, q);
 	WR32(R_DX, d % s);

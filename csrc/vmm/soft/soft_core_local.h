@@ -128,10 +128,11 @@ struct soft_core {
 	uint8_t *arena;
 	size_t arena_used;
 	bool arena_full; /* flush when the chain is unwound */
+	bool decoding;	 /* pages stay marked though they have no block */
+	uint64_t epoch;	 /* counts REQ_ALL: host addresses may be void */
 	uint64_t jcfill[2][(1u << JC_BITS) / 64]; /* [global] */
 	uint64_t jcpages[1024 / 64]; /* pages (hashed) with entries in jc */
-	struct block *scratch; /* the block that is not cached */
-	struct block *scratch_mem;
+	struct block *scratch_mem; /* the block that is not kept */
 
 	/* --- TLBs (tlb.c) --- */
 	struct tlbx x[TLB_KINDS][TLB_SIZE];
@@ -142,7 +143,6 @@ struct soft_core {
 	bool huge;		 /* a 1 GiB page was entered */
 	int physbits;		 /* guest's MAXPHYADDR; 0: not asked yet */
 	bool gbpages;
-	bool code_written; /* a store of ours hit the running block */
 
 	/* --- code segments of 16-bit and segmented code (soft_mode.c) --- */
 	struct {

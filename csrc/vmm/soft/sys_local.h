@@ -220,9 +220,17 @@ bool far_transfer(struct softcpu *cpu, uint16_t sel, uint64_t off, int size,
     bool call, int len);
 
 /* ---- control registers (op_cr.c), debug (debug.c) ---- */
-void sys_write_dr7(struct softcpu *cpu, uint64_t val);
+/* DR0-3, 6, 7 with their fixed bits. */
+void sys_write_dr(struct softcpu *cpu, int n, uint64_t val);
+bool sys_write_efer(struct softcpu *cpu, uint64_t val); /* false: #GP, not
+	* recorded */
 /* I/O breakpoints of [port, port + bytes). */
 void sys_check_io_bp(struct softcpu *cpu, uint16_t port, int bytes);
+
+/* ---- operands (op_sys.c) ---- */
+bool sys_ld_rm16(struct softcpu *cpu, const struct insn *in, uint16_t *val);
+bool sys_st_rm(struct softcpu *cpu, const struct insn *in, uint64_t val);
+bool sys_umip_ok(struct softcpu *cpu, const struct insn *in);
 /* Linear address of a memory operand that is not accessed. */
 static inline uint64_t
 sys_ea(const struct softcpu *cpu, const struct insn *in)

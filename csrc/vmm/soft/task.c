@@ -267,6 +267,7 @@ task_registers(struct softcpu *cpu, const struct tss *t, bool is32)
 	int i;
 
 	cpu->cr0 |= CR0_TS;
+	soft_fpu_mode_update(cpu);
 	if (is32 && (cpu->cr0 & CR0_PG)) {
 		if ((cpu->cr4 & CR4_PAE) && !soft_load_pdptes(cpu, t->cr3))
 			return (sys_fail(cpu, X_GP, 0));
@@ -276,7 +277,7 @@ task_registers(struct softcpu *cpu, const struct tss *t, bool is32)
 	for (i = 0; i < 8; i++)
 		cpu->gpr[i] = t->gpr[i];
 	cpu->rip = t->eip;
-	sys_write_dr7(cpu, cpu->dr[7] & ~(uint64_t)DR7_LOCAL);
+	sys_write_dr(cpu, 7, cpu->dr[7] & ~(uint64_t)DR7_LOCAL);
 	return (true);
 }
 
