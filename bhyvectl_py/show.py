@@ -26,7 +26,7 @@ def register(label: str, vcpuid: int, value: int) -> str:
     r"""Return the line of a 64-bit register.
 
     >>> register("rip", 0, 0xfff0)
-    'rip[0]\\t\\t0x000000000000fff0'
+    'rip[0]\t\t0x000000000000fff0'
     """
     tabs = "\t" if label == "rflags" else "\t\t"
     return f"{label}[{vcpuid}]{tabs}0x{value:016x}"
@@ -41,7 +41,7 @@ def descriptor(label: str, vcpuid: int, desc: Descriptor) -> str:
     r"""Return the line of a segment descriptor.
 
     >>> descriptor("cs", 1, Descriptor(0, 0xffff, 0x9b))
-    'cs desc[1]\\t0x0000000000000000/0x0000ffff/0x0000009b'
+    'cs desc[1]\t0x0000000000000000/0x0000ffff/0x0000009b'
     """
     if label in {"gdtr", "idtr"}:
         return f"{label}[{vcpuid}]\t\t0x{desc.base:016x}/0x{desc.limit:08x}"
@@ -55,7 +55,7 @@ def cpus(label: str, ids: list[int]) -> str:
     r"""Return the line of a set of vCPUs.
 
     >>> cpus("active cpus", [0, 1]), cpus("active cpus", [])
-    ('active cpus:\\t 0, 1', 'active cpus:\\t (none)')
+    ('active cpus:\t 0, 1', 'active cpus:\t (none)')
     """
     return f"{label}:\t {', '.join(map(str, ids)) or '(none)'}"
 
@@ -75,7 +75,7 @@ def intinfo(label: str, info: int) -> str:
     r"""Return the line of an event word.
 
     >>> intinfo("pending", 0x80000b0e | 2 << 32)
-    'pending:\\texception vector 14 errcode 0x2'
+    'pending:\texception vector 14 errcode 0x2'
     """
     if not info & _INTINFO_VALID:
         return f"{label}:\tn/a"

@@ -104,6 +104,8 @@ int vioapic_pincount(struct vm *vm);
 /* A local APIC (ours or KVM's exit) saw the EOI of a level vector. */
 void vioapic_process_eoi(struct vm *vm, int vector);
 uint64_t vioapic_get_rte(struct vm *vm, int pin);
+/* The message that a redirection entry sends. */
+void vioapic_rte_to_msi(uint64_t rte, uint64_t *addr, uint64_t *data);
 int vioapic_data_read(struct vioapic *, void *buf, size_t len);
 int vioapic_data_write(struct vioapic *, const void *buf, size_t len);
 

@@ -54,7 +54,8 @@ int vlapic_trigger_lvt(struct vlapic *vlapic, int lvt);
 uint64_t vlapic_get_cr8(struct vlapic *vlapic);
 void vlapic_set_cr8(struct vlapic *vlapic, uint64_t val);
 
-/* Deliver a message to the VM's local APICs (IOAPIC, MSI, IPI). */
+/* Deliver a message to the VM's local APICs (IOAPIC, MSI).  delmode stands
+ * as in a redirection entry or a message: bits 10:8. */
 void vlapic_deliver_intr(struct vm *vm, bool level, uint32_t dest, bool phys,
     int delmode, int vec);
 void vlapic_calcdest(struct vm *vm, uint64_t *dmask, uint32_t dest, bool phys,

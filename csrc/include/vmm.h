@@ -314,6 +314,9 @@ struct vm_guest_paging {
 int vmm_gla2gpa(struct vcpu *vcpu, const struct vm_guest_paging *paging,
     uint64_t gla, int prot, uint64_t *gpa, int *is_fault, bool inject);
 
+/* How the vCPU translates now. */
+int vmm_get_paging(struct vcpu *vcpu, struct vm_guest_paging *paging);
+
 /* ---- accesses served by the vmm's own chips (vmm_ioport.c) ---- */
 /* True when a chip of csrc/vmm/io owns the port; *val in/out. */
 bool vmm_handle_inout(struct vcpu *vcpu, bool in, uint16_t port, int bytes,

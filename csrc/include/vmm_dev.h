@@ -100,6 +100,13 @@ enum vmm_ioctl_cmd {
 	VM_GET_MEMFLAGS = VMM_IOC_BASE | 0x43,
 };
 
+struct vm_run {
+	int32_t vcpuid;
+	int32_t pad;
+	struct vm_entry entry;
+	struct vm_exit exit;
+};
+
 struct vm_vcpuid {
 	int32_t vcpuid;
 	int32_t arg; /* RESET_CPU: 0 RESET, 1 INIT; else 0 */

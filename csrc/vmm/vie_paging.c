@@ -4,6 +4,7 @@
  * copying functions of libvmmapi, string I/O.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "vmm_local.h"
 
@@ -25,10 +26,15 @@
 #define IDT_GP 13
 #define IDT_PF 14
 
+#define CR0_PE 0x1u
 #define CR0_WP 0x10000u
+#define CR0_PG 0x80000000u
 #define CR4_PSE 0x10u
+#define CR4_PAE 0x20u
+#define CR4_LA57 0x1000u
 #define CR4_SMEP 0x100000u
 #define CR4_SMAP 0x200000u
+#define EFER_LMA 0x400u
 #define EFER_NXE 0x800u
 #define PSL_AC 0x40000u
 
@@ -266,4 +272,45 @@ vmm_gla2gpa(struct vcpu *vcpu, const struct vm_guest_paging *paging,
 		return (EAGAIN);
 	*gpa = w.gpa;
 	return (rc);
+}
+
+/* How the vCPU translates now, from its registers. */
+int
+vmm_get_paging(struct vcpu *vcpu, struct vm_guest_paging *paging)
+{
+	uint64_t cr0 = 0, cr4 = 0, efer = 0;
+	struct seg_desc cs, ss;
+	bool lma;
+	int error;
+
+	memset(paging, 0, sizeof(*paging));
+	if ((error = vmm_get_register(vcpu, VM_REG_GUEST_CR0, &cr0)) != 0 ||
+	    (error = vmm_get_register(vcpu, VM_REG_GUEST_CR4, &cr4)) != 0 ||
+	    (error = vmm_get_register(vcpu, VM_REG_GUEST_EFER, &efer)) != 0 ||
+	    (error = vmm_get_register(vcpu, VM_REG_GUEST_CR3,
+		 &paging->cr3)) != 0 ||
+	    (error = vmm_get_seg_desc(vcpu, VM_REG_GUEST_CS, &cs)) != 0 ||
+	    (error = vmm_get_seg_desc(vcpu, VM_REG_GUEST_SS, &ss)) != 0)
+		return (error);
+	lma = (efer & EFER_LMA) != 0;
+	paging->cpl = (cr0 & CR0_PE) != 0 ? SEG_DESC_DPL(ss.access) : 0;
+	if ((cr0 & CR0_PE) == 0)
+		paging->cpu_mode = CPU_MODE_REAL;
+	else if (!lma)
+		paging->cpu_mode = CPU_MODE_PROTECTED;
+	else
+		paging->cpu_mode = SEG_DESC_L(cs.access) ?
+		    CPU_MODE_64BIT :
+		    CPU_MODE_COMPATIBILITY;
+	if ((cr0 & CR0_PG) == 0)
+		paging->paging_mode = PAGING_MODE_FLAT;
+	else if ((cr4 & CR4_PAE) == 0)
+		paging->paging_mode = PAGING_MODE_32;
+	else if (!lma)
+		paging->paging_mode = PAGING_MODE_PAE;
+	else
+		paging->paging_mode = (cr4 & CR4_LA57) != 0 ?
+		    PAGING_MODE_64_LA57 :
+		    PAGING_MODE_64;
+	return (0);
 }

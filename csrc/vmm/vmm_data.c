@@ -110,6 +110,7 @@ registers_read(struct vcpu *vcpu, struct fields *fs)
 
 	for (int reg = 0; reg < VM_REG_LAST; reg++)
 		if (reg != VM_REG_GUEST_TPR &&
+		    reg != VM_REG_GUEST_ENTRY_INST_LENGTH &&
 		    vmm_get_register(vcpu, reg, &val) == 0)
 			put(fs, (uint32_t)reg, val);
 	for (int reg = VM_REG_GUEST_ES; reg <= VM_REG_GUEST_GDTR; reg++) {
@@ -129,8 +130,13 @@ register_write(struct vcpu *vcpu, const struct field *f)
 	struct seg_desc desc;
 	int error;
 
-	if ((f->ident & REG_PART_MASK) == 0)
-		return (vmm_set_register(vcpu, reg, f->value));
+	if ((f->ident & REG_PART_MASK) == 0) {
+		error = vmm_set_register(vcpu, reg, f->value);
+		/* Not every processor lets its copy of them be written. */
+		if (reg >= VM_REG_GUEST_PDPTE0 && reg <= VM_REG_GUEST_PDPTE3)
+			error = 0;
+		return (error);
+	}
 	if ((error = vmm_get_seg_desc(vcpu, reg, &desc)) != 0)
 		return (error);
 	switch (f->ident & REG_PART_MASK) {
@@ -387,7 +393,7 @@ static const struct vdi_version versions[] = {
 };
 
 static const uint16_t vcpu_classes[] = { VDC_REGISTER, VDC_MSR, VDC_FPU,
-	VDC_LAPIC, VDC_VMM_ARCH };
+	VDC_VMM_ARCH, VDC_LAPIC };
 /* The clock first: chips set their timers by it. */
 static const uint16_t vm_classes[] = { VDC_VMM_TIME, VDC_IOAPIC, VDC_ATPIC,
 	VDC_ATPIT, VDC_HPET, VDC_PM_TIMER, VDC_RTC };
@@ -593,7 +599,7 @@ put_section(struct vmm_sbuf *sb, uint16_t cls, int vcpuid, const void *data,
 static void
 save_class(struct vm *vm, struct vmm_sbuf *sb, int vcpuid, uint16_t cls)
 {
-	_Alignas(64) static _Thread_local uint8_t buf[XSAVE_AREA_MAX];
+	_Alignas(64) uint8_t buf[XSAVE_AREA_MAX];
 	int n;
 
 	if (sb->error != 0)

@@ -21,8 +21,8 @@ chip_ns_to_ticks(int64_t ns, uint64_t hz)
 {
 	if (ns <= 0)
 		return (0);
-	return ((uint64_t)((unsigned __int128)(uint64_t)ns * hz /
-	    CHIP_NS_PER_SEC));
+	return (
+	    (uint64_t)((unsigned __int128)(uint64_t)ns * hz / CHIP_NS_PER_SEC));
 }
 
 /* The first nanosecond at which so many clocks are complete. */
@@ -44,8 +44,8 @@ chip_ticks_to_ns(uint64_t ticks, uint64_t hz)
  * deliver that one: the phase stays, late ones come at four times the pace.
  */
 static inline int64_t
-chip_next_edge(uint64_t *tick, int64_t base, uint64_t period, uint64_t hz,
-    int64_t now)
+chip_next_edge(
+    uint64_t *tick, int64_t base, uint64_t period, uint64_t hz, int64_t now)
 {
 	uint64_t due;
 	int64_t when, gap;

@@ -135,8 +135,8 @@ vatpic_raise_intr(struct vatpic *vatpic)
 				continue;
 			vcpu = vmm_vcpu(vm, i);
 			if (vcpu != NULL && vm_lapic(vcpu) != NULL)
-				vlapic_trigger_lvt(vm_lapic(vcpu),
-				    APIC_LVT_LINT0);
+				vlapic_trigger_lvt(
+				    vm_lapic(vcpu), APIC_LVT_LINT0);
 		}
 	}
 	vioapic_pulse_irq(vm, 0);
@@ -450,8 +450,8 @@ vatpic_poll(struct vatpic *vatpic, int which)
 }
 
 static int
-vatpic_handler(struct vm *vm, int which, bool in, int port, int bytes,
-    uint32_t *eax)
+vatpic_handler(
+    struct vm *vm, int which, bool in, int port, int bytes, uint32_t *eax)
 {
 	struct vatpic *vatpic;
 	struct atpic *atpic;
@@ -489,15 +489,14 @@ vatpic_handler(struct vm *vm, int which, bool in, int port, int bytes,
 }
 
 int
-vatpic_master_handler(struct vm *vm, bool in, int port, int bytes,
-    uint32_t *eax)
+vatpic_master_handler(
+    struct vm *vm, bool in, int port, int bytes, uint32_t *eax)
 {
 	return (vatpic_handler(vm, 0, in, port, bytes, eax));
 }
 
 int
-vatpic_slave_handler(struct vm *vm, bool in, int port, int bytes,
-    uint32_t *eax)
+vatpic_slave_handler(struct vm *vm, bool in, int port, int bytes, uint32_t *eax)
 {
 	return (vatpic_handler(vm, 1, in, port, bytes, eax));
 }
@@ -518,8 +517,10 @@ vatpic_elc_handler(struct vm *vm, bool in, int port, int bytes, uint32_t *eax)
 	if (in)
 		*eax = atpic->elc;
 	else {
-		atpic_set_elc(atpic, (uint8_t)*eax &
-		    (which == 0 ? ELC_MASTER_WRITABLE : ELC_SLAVE_WRITABLE));
+		atpic_set_elc(atpic,
+		    (uint8_t)*eax &
+			(which == 0 ? ELC_MASTER_WRITABLE
+				    : ELC_SLAVE_WRITABLE));
 		vatpic_update(vatpic);
 	}
 	pthread_mutex_unlock(&vatpic->mtx);

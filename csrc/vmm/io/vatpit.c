@@ -123,8 +123,8 @@ pit_take_reload(struct pit_channel *c, int64_t now)
 
 	if (!c->reload_valid || !c->counting)
 		return;
-	end = c->base + chip_ticks_to_ns((c->tick + 1) * pit_period(c),
-	    PIT_FREQ);
+	end =
+	    c->base + chip_ticks_to_ns((c->tick + 1) * pit_period(c), PIT_FREQ);
 	if (end > now)
 		return;
 	c->base = end;
@@ -256,8 +256,9 @@ pit_callout(void *arg)
 	if (!c->loaded || !c->counting || (!pit_periodic(c) && c->tick != 0))
 		goto out;
 	/* Look again: the channel may have been programmed anew. */
-	n = pit_periodic(c) ? (c->tick + 1) * pit_period(c) :
-	    pit_clocks(c, c->initial) + (c->mode >= 4 ? 2 : 1);
+	n = pit_periodic(c)
+	    ? (c->tick + 1) * pit_period(c)
+	    : pit_clocks(c, c->initial) + (c->mode >= 4 ? 2 : 1);
 	due = c->base + chip_ticks_to_ns(n, PIT_FREQ);
 	if (due <= now) {
 		if (pit_periodic(c) && c->reload_valid)
@@ -508,8 +509,7 @@ pit_set_gate(struct vatpit *vatpit, int which, bool gate)
 }
 
 int
-vatpit_nmisc_handler(struct vm *vm, bool in, int port, int bytes,
-    uint32_t *eax)
+vatpit_nmisc_handler(struct vm *vm, bool in, int port, int bytes, uint32_t *eax)
 {
 	struct vatpit *vatpit;
 	int64_t now;

@@ -189,8 +189,9 @@ timer_advance(struct hpet_timer *t, int64_t now)
 				t->due += behind * t->comp_rate;
 			else if (chip_ticks_to_ns(t->comp_rate, HPET_FREQ) / 4 >
 			    gap)
-				gap = chip_ticks_to_ns(t->comp_rate,
-					  HPET_FREQ) / 4;
+				gap =
+				    chip_ticks_to_ns(t->comp_rate, HPET_FREQ) /
+				    4;
 		}
 		t->comp_val = (uint32_t)t->due;
 	} else
@@ -216,8 +217,8 @@ timer_callout(void *arg)
 	if (t->armed && vhpet_enabled(vhpet)) {
 		/* Look again: the timer may have been programmed anew. */
 		if (vhpet_counter(vhpet, now) < t->due)
-			vmm_callout_reset(&t->callout,
-			    vhpet_count2time(vhpet, t->due));
+			vmm_callout_reset(
+			    &t->callout, vhpet_count2time(vhpet, t->due));
 		else {
 			timer_interrupt(t);
 			timer_advance(t, now);
@@ -291,8 +292,8 @@ timer_write_comparator(struct hpet_timer *t, uint32_t val)
 
 /* mask: the bytes that the access covers. */
 static void
-vhpet_write_reg(struct vhpet *vhpet, uint64_t offset, uint64_t val,
-    uint64_t mask)
+vhpet_write_reg(
+    struct vhpet *vhpet, uint64_t offset, uint64_t val, uint64_t mask)
 {
 	struct hpet_timer *t;
 	uint64_t count;
@@ -521,8 +522,8 @@ vhpet_data_valid(const struct vdi_hpet_v1 *in)
 
 	/* Bounds that keep sums and products of times in range. */
 	if ((in->config & ~CNF_ENABLE) != 0 || in->count_base > 1ULL << 60 ||
-	    in->time_base > INT64_MAX / 4 ||
-	    in->time_base < -(INT64_MAX / 4) || in->isr >> HPET_TIMERS != 0)
+	    in->time_base > INT64_MAX / 4 || in->time_base < -(INT64_MAX / 4) ||
+	    in->isr >> HPET_TIMERS != 0)
 		return (false);
 	for (i = 0; i < HPET_TIMERS; i++)
 		if ((in->timers[i].config & ~TCNF_WRITABLE) != 0 ||
@@ -558,8 +559,8 @@ vhpet_data_write(struct vhpet *vhpet, const void *buf, size_t len)
 		t->due = in.timers[i].due;
 		t->armed = in.timers[i].armed != 0;
 		if (t->armed && vhpet_enabled(vhpet))
-			vmm_callout_reset(&t->callout,
-			    vhpet_count2time(vhpet, t->due));
+			vmm_callout_reset(
+			    &t->callout, vhpet_count2time(vhpet, t->due));
 		else
 			vmm_callout_stop(&t->callout);
 	}

@@ -26,7 +26,9 @@
 #define IOAPIC_ID_MASK 0x0f000000u
 
 #define RTE_VECTOR 0xffULL
-#define RTE_DELMOD_SHIFT 8
+#define RTE_DELMOD 0x700ULL
+#define RTE_LOWPRIO 0x100ULL
+#define RTE_EXTINT 0x700ULL
 #define RTE_LOGICAL 0x800ULL
 #define RTE_DELIVS 0x1000ULL
 #define RTE_REM_IRR 0x4000ULL
@@ -36,8 +38,10 @@
 #define RTE_READONLY (RTE_REM_IRR | RTE_DELIVS)
 #define RTE_DEFINED (0xff0000000001ffffULL)
 
-#define DELMOD_LOWPRIO 1
-#define DELMOD_EXTINT 7
+#define MSI_ADDR_LOGICAL 0x4u
+#define MSI_ADDR_HINT 0x8u
+#define MSI_DATA_LEVEL 0x8000u
+#define MSI_DATA_ASSERT 0x4000u
 
 struct ioapic_pin {
 	uint64_t reg;
@@ -52,25 +56,36 @@ struct vioapic {
 	struct ioapic_pin pin[VIOAPIC_PINS];
 };
 
+void
+vioapic_rte_to_msi(uint64_t rte, uint64_t *addr, uint64_t *data)
+{
+	*addr = DEFAULT_APIC_BASE | (rte >> RTE_DEST_SHIFT) << 12;
+	if (rte & RTE_LOGICAL)
+		*addr |= MSI_ADDR_LOGICAL;
+	/* The hint says the same as the delivery mode does. */
+	if ((rte & RTE_DELMOD) == RTE_LOWPRIO)
+		*addr |= MSI_ADDR_HINT;
+	*data = (rte & (RTE_VECTOR | RTE_DELMOD)) | MSI_DATA_ASSERT;
+	if (rte & RTE_LEVEL)
+		*data |= MSI_DATA_LEVEL;
+}
+
 /* A message to the local APICs, ours or those of the backend. */
 static void
 vioapic_deliver(struct vioapic *vioapic, uint64_t rte)
 {
 	struct vm *vm;
 	struct vcpu *bsp;
-	uint32_t dest, delmod;
 	uint64_t addr, data;
 
 	vm = vioapic->vm;
-	dest = (uint32_t)(rte >> RTE_DEST_SHIFT);
-	delmod = (uint32_t)(rte >> RTE_DELMOD_SHIFT) & 7;
 	if (vmm_vm_ops(vm)->lapic_msi == NULL) {
-		vlapic_deliver_intr(vm, (rte & RTE_LEVEL) != 0, dest,
-		    (rte & RTE_LOGICAL) == 0, (int)delmod,
-		    (int)(rte & RTE_VECTOR));
+		vlapic_deliver_intr(vm, (rte & RTE_LEVEL) != 0,
+		    (uint32_t)(rte >> RTE_DEST_SHIFT), (rte & RTE_LOGICAL) == 0,
+		    (int)(rte & RTE_DELMOD), (int)(rte & RTE_VECTOR));
 		return;
 	}
-	if (delmod == DELMOD_EXTINT) {
+	if ((rte & RTE_DELMOD) == RTE_EXTINT) {
 		bsp = vmm_vcpu(vm, 0);
 		if (bsp != NULL) {
 			vmm_inject_extint(bsp);
@@ -78,14 +93,7 @@ vioapic_deliver(struct vioapic *vioapic, uint64_t rte)
 		}
 		return;
 	}
-	addr = DEFAULT_APIC_BASE | ((uint64_t)dest << 12);
-	if (rte & RTE_LOGICAL)
-		addr |= 1u << 2;
-	if (delmod == DELMOD_LOWPRIO)
-		addr |= 1u << 3;
-	data = (rte & RTE_VECTOR) | ((uint64_t)delmod << 8) | (1u << 14);
-	if (rte & RTE_LEVEL)
-		data |= 1u << 15;
+	vioapic_rte_to_msi(rte, &addr, &data);
 	lapic_intr_msi(vm, addr, data);
 }
 
@@ -253,11 +261,11 @@ vioapic_reg_write(struct vioapic *vioapic, uint32_t sel, uint32_t val)
 	 * loses it.  Guests use this to end an interrupt on chips without
 	 * an EOI register, as this one.
 	 */
-	if (new & RTE_LEVEL)
-		new |= old & RTE_REM_IRR;
+	if (new &RTE_LEVEL)
+		new |= old &RTE_REM_IRR;
 	p->reg = new;
 	/* A line that is already high counts as soon as it may. */
-	if (p->acnt > 0 && (new & RTE_LEVEL) != 0 && (sel & 1) == 0)
+	if (p->acnt > 0 && (new &RTE_LEVEL) != 0 && (sel & 1) == 0)
 		vioapic_send(vioapic, pin);
 	return (old != p->reg);
 }

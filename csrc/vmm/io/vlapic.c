@@ -154,8 +154,8 @@ vlapic_intr_accepted(struct vlapic *vlapic, int vector)
 		return;
 	irr_clear(vlapic, vector);
 	isr = vec_word(APIC_ISR0, vector);
-	vlapic_set_reg(vlapic, isr,
-	    vlapic_reg(vlapic, isr) | 1u << (vector & 31));
+	vlapic_set_reg(
+	    vlapic, isr, vlapic_reg(vlapic, isr) | 1u << (vector & 31));
 }
 
 static void
@@ -266,8 +266,8 @@ vlapic_write(struct vlapic *vlapic, unsigned int offset, uint32_t val)
 		vlapic_write_svr(vlapic, val);
 		break;
 	case APIC_ESR:
-		vlapic_set_reg(vlapic, APIC_ESR,
-		    atomic_exchange(&vlapic->esr_pending, 0));
+		vlapic_set_reg(
+		    vlapic, APIC_ESR, atomic_exchange(&vlapic->esr_pending, 0));
 		break;
 	case APIC_TIMER_ICR:
 		vlapic_timer_write_icr(vlapic, val);
@@ -286,8 +286,8 @@ vlapic_write(struct vlapic *vlapic, unsigned int offset, uint32_t val)
 }
 
 int
-vlapic_mmio_read(struct vlapic *vlapic, uint64_t offset, uint64_t *data,
-    int size)
+vlapic_mmio_read(
+    struct vlapic *vlapic, uint64_t offset, uint64_t *data, int size)
 {
 	uint32_t val;
 	unsigned int shift;
@@ -314,8 +314,8 @@ vlapic_mmio_read(struct vlapic *vlapic, uint64_t offset, uint64_t *data,
 }
 
 int
-vlapic_mmio_write(struct vlapic *vlapic, uint64_t offset, uint64_t data,
-    int size)
+vlapic_mmio_write(
+    struct vlapic *vlapic, uint64_t offset, uint64_t data, int size)
 {
 	uint32_t val;
 
@@ -326,8 +326,8 @@ vlapic_mmio_write(struct vlapic *vlapic, uint64_t offset, uint64_t data,
 	val = (uint32_t)data;
 	switch (offset) {
 	case APIC_ICR_LOW:
-		vlapic_icr_write(vlapic, val,
-		    vlapic_reg(vlapic, APIC_ICR_HI) >> 24);
+		vlapic_icr_write(
+		    vlapic, val, vlapic_reg(vlapic, APIC_ICR_HI) >> 24);
 		break;
 	case APIC_ICR_HI:
 		vlapic_set_reg(vlapic, APIC_ICR_HI, val & 0xff000000u);
@@ -400,7 +400,8 @@ x2apic_reserved(unsigned int offset, uint64_t val)
 		lvt = vlapic_lvt_of_offset(offset);
 		/* The status bits 12 and 14 are read-only, not reserved. */
 		return (lvt < 0 ||
-		    (val & ~(uint64_t)(vlapic_lvt_table[lvt].writable | 0x5000)) !=
+		    (val &
+			~(uint64_t)(vlapic_lvt_table[lvt].writable | 0x5000)) !=
 			0);
 	}
 }
@@ -412,8 +413,8 @@ x2apic_write(struct vlapic *vlapic, uint32_t msr, uint64_t val)
 
 	offset = (msr - MSR_X2APIC_FIRST) << 4;
 	if (offset == APIC_ICR_LOW)
-		return (vlapic_icr_write(vlapic, (uint32_t)val,
-		    (uint32_t)(val >> 32)));
+		return (vlapic_icr_write(
+		    vlapic, (uint32_t)val, (uint32_t)(val >> 32)));
 	if (x2apic_reserved(offset, val))
 		return (EINVAL);
 	if (offset == APIC_SELF_IPI) {
@@ -471,8 +472,8 @@ vlapic_reset_regs(struct vlapic *vlapic)
 	unsigned int i;
 
 	for (i = 0; i < 1024; i++)
-		atomic_store_explicit(&vlapic->page[i], 0,
-		    memory_order_relaxed);
+		atomic_store_explicit(
+		    &vlapic->page[i], 0, memory_order_relaxed);
 	atomic_store(&vlapic->irr_words, 0);
 	atomic_store(&vlapic->esr_pending, 0);
 	vlapic_set_reg(vlapic, APIC_VERSION, VLAPIC_VERSION);
@@ -491,8 +492,8 @@ vlapic_set_ids(struct vlapic *vlapic)
 	id = vlapic->id;
 	if (vlapic_x2apic(vlapic)) {
 		vlapic_set_reg(vlapic, APIC_ID, id);
-		vlapic_set_reg(vlapic, APIC_LDR,
-		    (id >> 4) << 16 | 1u << (id & 0xf));
+		vlapic_set_reg(
+		    vlapic, APIC_LDR, (id >> 4) << 16 | 1u << (id & 0xf));
 	} else
 		vlapic_set_reg(vlapic, APIC_ID, id << 24);
 }
@@ -506,8 +507,7 @@ vlapic_set_apicbase(struct vlapic *vlapic, uint64_t val)
 
 	old = vlapic_get_apicbase(vlapic);
 	/* bhyve's APIC does not move; the boot processor bit is fixed. */
-	if ((val & APIC_BASE_RESERVED) != 0 ||
-	    ((old ^ val) & ~0xfffULL) != 0)
+	if ((val & APIC_BASE_RESERVED) != 0 || ((old ^ val) & ~0xfffULL) != 0)
 		return (EINVAL);
 	val = (val & ~(uint64_t)APICBASE_BSP) | (old & APICBASE_BSP);
 	was_on = (old & APICBASE_ENABLED) != 0;
@@ -637,10 +637,10 @@ vlapic_data_write(struct vlapic *vlapic, const void *buf, size_t len)
 	words = 0;
 	for (i = 0; i < 8; i++) {
 		off = i * 0x10;
-		vlapic_set_reg(vlapic, APIC_ISR0 + off,
-		    in->page[(APIC_ISR0 + off) / 4]);
-		vlapic_set_reg(vlapic, APIC_TMR0 + off,
-		    in->page[(APIC_TMR0 + off) / 4]);
+		vlapic_set_reg(
+		    vlapic, APIC_ISR0 + off, in->page[(APIC_ISR0 + off) / 4]);
+		vlapic_set_reg(
+		    vlapic, APIC_TMR0 + off, in->page[(APIC_TMR0 + off) / 4]);
 		val = in->page[(APIC_IRR0 + off) / 4];
 		vlapic_set_reg(vlapic, APIC_IRR0 + off, val);
 		if (val != 0)
@@ -649,21 +649,22 @@ vlapic_data_write(struct vlapic *vlapic, const void *buf, size_t len)
 	vlapic_set_reg(vlapic, APIC_TPR, in->page[APIC_TPR / 4] & 0xff);
 	vlapic_set_reg(vlapic, APIC_SVR, in->page[APIC_SVR / 4] & SVR_WRITABLE);
 	if (!vlapic_x2apic(vlapic)) {
-		vlapic_set_reg(vlapic, APIC_LDR,
-		    in->page[APIC_LDR / 4] & LDR_XAPIC);
-		vlapic_set_reg(vlapic, APIC_DFR,
-		    in->page[APIC_DFR / 4] | DFR_RESERVED);
+		vlapic_set_reg(
+		    vlapic, APIC_LDR, in->page[APIC_LDR / 4] & LDR_XAPIC);
+		vlapic_set_reg(
+		    vlapic, APIC_DFR, in->page[APIC_DFR / 4] | DFR_RESERVED);
 	}
 	vlapic_set_reg(vlapic, APIC_ESR, in->page[APIC_ESR / 4] & 0xff);
-	vlapic_set_reg(vlapic, APIC_ICR_LOW,
-	    in->page[APIC_ICR_LOW / 4] & 0xccfff);
+	vlapic_set_reg(
+	    vlapic, APIC_ICR_LOW, in->page[APIC_ICR_LOW / 4] & 0xccfff);
 	vlapic_set_reg(vlapic, APIC_ICR_HI, in->page[APIC_ICR_HI / 4]);
 	vlapic_set_reg(vlapic, APIC_TIMER_ICR, in->page[APIC_TIMER_ICR / 4]);
-	vlapic_set_reg(vlapic, APIC_TIMER_DCR,
-	    in->page[APIC_TIMER_DCR / 4] & 0xb);
+	vlapic_set_reg(
+	    vlapic, APIC_TIMER_DCR, in->page[APIC_TIMER_DCR / 4] & 0xb);
 	for (i = 0; i <= APIC_LVT_MAX; i++)
 		vlapic_set_reg(vlapic, vlapic_lvt_table[i].offset,
-		    in->page[vlapic_lvt_table[i].offset / 4] & vlapic_lvt_table[i].writable);
+		    in->page[vlapic_lvt_table[i].offset / 4] &
+			vlapic_lvt_table[i].writable);
 	atomic_store(&vlapic->esr_pending, in->esr_pending);
 	atomic_store(&vlapic->irr_words, words);
 	vlapic_timer_load(vlapic, in);

@@ -49,8 +49,7 @@ match_logical(struct vlapic *vlapic, uint32_t dest, bool x2apic_dest)
 	if (vlapic_x2apic(vlapic)) {
 		if (dest == (x2apic_dest ? BROADCAST_X2APIC : BROADCAST_XAPIC))
 			return (true);
-		return (ldr >> 16 == dest >> 16 &&
-		    (ldr & dest & 0xffff) != 0);
+		return (ldr >> 16 == dest >> 16 && (ldr & dest & 0xffff) != 0);
 	}
 	if (dest > BROADCAST_XAPIC)
 		return (dest == BROADCAST_X2APIC);
@@ -107,8 +106,8 @@ vlapic_calcdest(struct vm *vm, uint64_t *dmask, uint32_t dest, bool phys,
 		vlapic = vlapic_of(vm, i);
 		if (vlapic == NULL || !vlapic_hw_enabled(vlapic))
 			continue;
-		if (phys ? match_physical(vlapic, dest, x2apic_dest) :
-			   match_logical(vlapic, dest, x2apic_dest))
+		if (phys ? match_physical(vlapic, dest, x2apic_dest)
+			 : match_logical(vlapic, dest, x2apic_dest))
 			set |= 1ULL << i;
 	}
 	*dmask = lowprio ? lowest_priority(vm, set) : set;
@@ -155,16 +154,17 @@ deliver_set(struct vm *vm, uint64_t set, int delmode, int vec, bool level)
 }
 
 void
-vlapic_deliver_intr(struct vm *vm, bool level, uint32_t dest, bool phys,
-    int delmode, int vec)
+vlapic_deliver_intr(
+    struct vm *vm, bool level, uint32_t dest, bool phys, int delmode, int vec)
 {
 	uint64_t set;
 
+	delmode = (int)ICR_DELMODE((unsigned int)delmode);
 	/* A start-up message cannot come from a device. */
 	if (delmode == DELMODE_STARTUP)
 		return;
-	vlapic_calcdest(vm, &set, dest, phys, delmode == DELMODE_LOWPRIO,
-	    false);
+	vlapic_calcdest(
+	    vm, &set, dest, phys, delmode == DELMODE_LOWPRIO, false);
 	deliver_set(vm, set, delmode, vec, level);
 }
 

@@ -105,22 +105,23 @@ struct vlapic {
 static inline uint32_t
 vlapic_reg(struct vlapic *vlapic, unsigned int offset)
 {
-	return (atomic_load_explicit(&vlapic->page[offset / 4],
-	    memory_order_relaxed));
+	return (atomic_load_explicit(
+	    &vlapic->page[offset / 4], memory_order_relaxed));
 }
 
 static inline void
 vlapic_set_reg(struct vlapic *vlapic, unsigned int offset, uint32_t val)
 {
-	atomic_store_explicit(&vlapic->page[offset / 4], val,
-	    memory_order_relaxed);
+	atomic_store_explicit(
+	    &vlapic->page[offset / 4], val, memory_order_relaxed);
 }
 
 static inline bool
 vlapic_hw_enabled(struct vlapic *vlapic)
 {
-	return ((atomic_load_explicit(&vlapic->apic_base,
-		     memory_order_relaxed) & APICBASE_ENABLED) != 0);
+	return (
+	    (atomic_load_explicit(&vlapic->apic_base, memory_order_relaxed) &
+		APICBASE_ENABLED) != 0);
 }
 
 static inline bool
@@ -128,8 +129,9 @@ vlapic_x2apic(struct vlapic *vlapic)
 {
 	const uint64_t both = APICBASE_ENABLED | APICBASE_X2APIC;
 
-	return ((atomic_load_explicit(&vlapic->apic_base,
-		     memory_order_relaxed) & both) == both);
+	return (
+	    (atomic_load_explicit(&vlapic->apic_base, memory_order_relaxed) &
+		both) == both);
 }
 
 /* Processor priority now (vlapic.c). */

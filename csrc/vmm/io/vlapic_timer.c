@@ -89,9 +89,9 @@ timer_callout(void *arg)
 		vlapic->tsc_deadline = 0;
 	else if (timer_mode(vlapic) == LVT_TIMER_PERIODIC) {
 		vlapic->timer_tick++;
-		timer_arm(vlapic, chip_next_edge(&vlapic->timer_tick,
-		    vlapic->timer_base, timer_period(vlapic),
-		    VLAPIC_BUS_FREQ, now));
+		timer_arm(vlapic,
+		    chip_next_edge(&vlapic->timer_tick, vlapic->timer_base,
+			timer_period(vlapic), VLAPIC_BUS_FREQ, now));
 	}
 	vmm_stat_incr(vlapic->vcpu, VLAPIC_INTR_TIMER, 1);
 	vlapic_trigger_lvt(vlapic, APIC_LVT_TIMER);
@@ -110,8 +110,8 @@ timer_start(struct vlapic *vlapic, uint32_t count, int64_t base)
 		timer_stop(vlapic);
 		return;
 	}
-	timer_arm(vlapic, base +
-	    chip_ticks_to_ns(timer_period(vlapic), VLAPIC_BUS_FREQ));
+	timer_arm(vlapic,
+	    base + chip_ticks_to_ns(timer_period(vlapic), VLAPIC_BUS_FREQ));
 }
 
 void
@@ -133,8 +133,8 @@ timer_ccr(struct vlapic *vlapic, int64_t now)
 
 	if (!vlapic->timer_armed || timer_tsc_mode(vlapic))
 		return (0);
-	elapsed = chip_ns_to_ticks(now - vlapic->timer_base,
-		      VLAPIC_BUS_FREQ) >> timer_shift(vlapic);
+	elapsed = chip_ns_to_ticks(now - vlapic->timer_base, VLAPIC_BUS_FREQ) >>
+	    timer_shift(vlapic);
 	if (timer_mode(vlapic) == LVT_TIMER_PERIODIC)
 		elapsed %= vlapic->timer_count;
 	else if (elapsed >= vlapic->timer_count)
@@ -234,8 +234,8 @@ vlapic_timer_set_deadline(struct vlapic *vlapic, uint64_t tsc)
 		else {
 			when = vmm_now(vlapic->vm);
 			if (tsc > guest)
-				when += chip_ticks_to_ns(tsc - guest,
-				    vmm_tsc_hz());
+				when +=
+				    chip_ticks_to_ns(tsc - guest, vmm_tsc_hz());
 			timer_arm(vlapic, when);
 		}
 	}
@@ -257,8 +257,7 @@ void
 vlapic_timer_save(struct vlapic *vlapic, struct vdi_lapic_v1 *out)
 {
 	pthread_mutex_lock(&vlapic->timer_mtx);
-	out->page[APIC_TIMER_CCR / 4] = timer_ccr(vlapic,
-	    vmm_now(vlapic->vm));
+	out->page[APIC_TIMER_CCR / 4] = timer_ccr(vlapic, vmm_now(vlapic->vm));
 	out->timer_target = vlapic->timer_armed ? vlapic->timer_due : 0;
 	out->timer_tsc_deadline = vlapic->tsc_deadline;
 	pthread_mutex_unlock(&vlapic->timer_mtx);
@@ -279,8 +278,8 @@ vlapic_timer_load(struct vlapic *vlapic, const struct vdi_lapic_v1 *in)
 	else if (in->timer_target != 0 && vlapic->timer_count != 0) {
 		/* The target ends a count: so long ago it began. */
 		len = chip_ticks_to_ns(timer_period(vlapic), VLAPIC_BUS_FREQ);
-		timer_start(vlapic, vlapic->timer_count,
-		    in->timer_target - len);
+		timer_start(
+		    vlapic, vlapic->timer_count, in->timer_target - len);
 	}
 	pthread_mutex_unlock(&vlapic->timer_mtx);
 }

@@ -30,14 +30,14 @@ struct vrtc {
 	pthread_mutex_t mtx;
 	struct vmm_callout callout;
 	uint8_t addr;
-	bool running;	   /* the date registers follow the clock */
-	bool irq;	   /* IRQ 8 is asserted */
+	bool running; /* the date registers follow the clock */
+	bool irq;     /* IRQ 8 is asserted */
 	/* The clock minus CLOCK_REALTIME: years 0 to 9999 need two words. */
 	int64_t offset_sec;
 	int64_t offset_nsec; /* 0 to 999999999 */
 	int64_t last_second; /* up to here UF and AF were looked at */
-	int64_t pi_base;   /* vmm_now() of periodic tick 0 */
-	uint64_t pi_tick;  /* last periodic tick that set PF */
+	int64_t pi_base;     /* vmm_now() of periodic tick 0 */
+	uint64_t pi_tick;    /* last periodic tick that set PF */
 	uint8_t reg[RTC_SIZE];
 };
 
@@ -137,8 +137,9 @@ rtc_look_seconds(struct vrtc *vrtc)
 	if (now - sec >= SECS_PER_DAY)
 		sec = now - SECS_PER_DAY + 1;
 	for (; sec <= now; sec++) {
-		if (vrtc_alarm_match(vrtc->reg, (unsigned int)((sec %
-			SECS_PER_DAY + SECS_PER_DAY) % SECS_PER_DAY))) {
+		if (vrtc_alarm_match(vrtc->reg,
+			(unsigned int)((sec % SECS_PER_DAY + SECS_PER_DAY) %
+			    SECS_PER_DAY))) {
 			vrtc->reg[RTC_STATUSC] |= RTCIR_AF;
 			break;
 		}
@@ -178,8 +179,8 @@ rtc_schedule(struct vrtc *vrtc, int64_t now)
 	when = INT64_MAX;
 	period = rtc_pi_period(vrtc);
 	if ((b & RTCSB_PIE) != 0 && period != 0)
-		when = chip_next_edge(&vrtc->pi_tick, vrtc->pi_base, period,
-		    RTC_FREQ, now);
+		when = chip_next_edge(
+		    &vrtc->pi_tick, vrtc->pi_base, period, RTC_FREQ, now);
 	if ((b & (RTCSB_AIE | RTCSB_UIE)) != 0 && vrtc->running) {
 		rtc_clock(vrtc, &nsec);
 		/* The two clocks differ: not too close before the second. */
@@ -544,12 +545,10 @@ vrtc_data_write(struct vrtc *vrtc, const void *buf, size_t len)
 	memcpy(&in, buf, sizeof(in));
 	if (in.addr >= RTC_SIZE || in.running > 1 || in.irq > 1 ||
 	    in.offset_nsec >= CHIP_NS_PER_SEC ||
-	    in.offset_sec > RTC_OFFSET_MAX ||
-	    in.offset_sec < -RTC_OFFSET_MAX ||
+	    in.offset_sec > RTC_OFFSET_MAX || in.offset_sec < -RTC_OFFSET_MAX ||
 	    in.last_second > RTC_OFFSET_MAX ||
-	    in.last_second < -RTC_OFFSET_MAX ||
-	    in.pi_base > INT64_MAX / 4 || in.pi_base < -(INT64_MAX / 4) ||
-	    in.pi_tick > 1ULL << 45)
+	    in.last_second < -RTC_OFFSET_MAX || in.pi_base > INT64_MAX / 4 ||
+	    in.pi_base < -(INT64_MAX / 4) || in.pi_tick > 1ULL << 45)
 		return (-EINVAL);
 	pthread_mutex_lock(&vrtc->mtx);
 	memcpy(vrtc->reg, in.nvram, sizeof(vrtc->reg));

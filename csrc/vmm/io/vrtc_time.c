@@ -18,8 +18,8 @@ rtc_encode(const uint8_t *regs, unsigned int val)
 
 /* False when the byte is no number of that form up to max. */
 static bool
-rtc_decode(const uint8_t *regs, uint8_t byte, unsigned int max,
-    unsigned int *val)
+rtc_decode(
+    const uint8_t *regs, uint8_t byte, unsigned int max, unsigned int *val)
 {
 	if (regs[RTC_STATUSB] & RTCSB_BINARY)
 		*val = byte;
@@ -52,8 +52,7 @@ rtc_decode_hour(const uint8_t *regs, uint8_t byte, unsigned int *hour)
 	if (regs[RTC_STATUSB] & RTCSB_24HR)
 		return (rtc_decode(regs, byte, 23, hour));
 	pm = (byte & HOUR_PM) != 0;
-	if (!rtc_decode(regs, byte & (uint8_t)~HOUR_PM, 12, hour) ||
-	    *hour == 0)
+	if (!rtc_decode(regs, byte & (uint8_t)~HOUR_PM, 12, hour) || *hour == 0)
 		return (false);
 	*hour = *hour % 12 + (pm ? 12 : 0);
 	return (true);
@@ -74,8 +73,8 @@ days_from_date(int64_t year, unsigned int month, unsigned int mday)
 }
 
 static void
-date_from_days(int64_t days, int64_t *year, unsigned int *month,
-    unsigned int *mday)
+date_from_days(
+    int64_t days, int64_t *year, unsigned int *month, unsigned int *mday)
 {
 	int64_t era, doe, yoe, doy, mp;
 
@@ -115,8 +114,8 @@ vrtc_secs_to_regs(int64_t secs, uint8_t *regs)
 	regs[RTC_MIN] = rtc_encode(regs, daysec / 60 % 60);
 	regs[RTC_HOUR] = rtc_encode_hour(regs, daysec / 3600);
 	/* The first of January 1970 was a Thursday; Sunday is 1. */
-	regs[RTC_WDAY] = rtc_encode(regs,
-	    (unsigned int)(((days + 4) % 7 + 7) % 7) + 1);
+	regs[RTC_WDAY] =
+	    rtc_encode(regs, (unsigned int)(((days + 4) % 7 + 7) % 7) + 1);
 	regs[RTC_MDAY] = rtc_encode(regs, mday);
 	regs[RTC_MONTH] = rtc_encode(regs, month);
 	regs[RTC_YEAR] = rtc_encode(regs, (unsigned int)(year % 100));
@@ -148,8 +147,8 @@ vrtc_regs_to_secs(const uint8_t *regs, int64_t *secs)
 static bool
 alarm_field(const uint8_t *regs, uint8_t byte, unsigned int val)
 {
-	return ((byte & ALARM_ANY) == ALARM_ANY ||
-	    byte == rtc_encode(regs, val));
+	return (
+	    (byte & ALARM_ANY) == ALARM_ANY || byte == rtc_encode(regs, val));
 }
 
 bool

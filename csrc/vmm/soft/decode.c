@@ -15,6 +15,7 @@ static struct opslot dec_slot[4][256];
 static const struct optab **dec_rows;
 static bool dec_modrm[4][256];
 static uint32_t dec_features;
+static soft_op _Atomic dec_unblock[2]; /* handlers of WRMSR and MOV to CRn */
 static pthread_once_t dec_once = PTHREAD_ONCE_INIT;
 
 static void
@@ -408,7 +409,20 @@ bind_one(const struct soft_dec *d, struct insn *in)
 	if ((r->attr & A_PRIV) && !(d->mode & MODE_CPL0))
 		return (op_gp0);
 	op = r->bind(d, in);
-	return (op != NULL ? op : op_ud);
+	if (op == NULL)
+		return (op_ud);
+	if (r->map == M_0F && (d->opcode == 0x30 || d->opcode == 0x22))
+		atomic_store_explicit(&dec_unblock[d->opcode == 0x22],
+		    op, memory_order_relaxed);
+	return (op);
+}
+
+bool
+decode_unblocks(soft_op op)
+{
+	return (op == atomic_load_explicit(&dec_unblock[0],
+	    memory_order_relaxed) || op == atomic_load_explicit(
+	    &dec_unblock[1], memory_order_relaxed));
 }
 
 /*

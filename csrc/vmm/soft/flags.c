@@ -25,7 +25,7 @@ soft_set_rflags(struct softcpu *cpu, uint64_t rflags)
 
 	cpu->cc = (uint16_t)(((fl << 8) & (CC_ALL & ~CC_OF)) |
 	    ((fl & FL_OF) ? CC_OF : 0));
-	changed = (cpu->rfl ^ fl) & (FL_TF | FL_IF | FL_VM | FL_AC);
+	changed = (cpu->rfl ^ fl) & (FL_TF | FL_VM | FL_AC);
 	cpu->rfl = (fl & FL_KEEP) | 2u;
 	if (changed != 0)
 		soft_mode_update(cpu);

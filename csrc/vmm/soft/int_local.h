@@ -213,6 +213,50 @@ int_setreg(struct softcpu *cpu, unsigned asize, int r, uint64_t v)
 	X(O) X(NO) X(B) X(NB) X(Z) X(NZ) X(BE) X(NBE) X(S) X(NS) X(P)   \
 	X(NP) X(L) X(NL) X(LE) X(NLE)
 
+/* RFLAGS as soft_get_rflags() has them, without the call. */
+#define INT_RFLAGS(cpu)                                               \
+	(((cpu)->rfl & ~FL_ARITH) | 2u |                              \
+	    (((cpu)->cc & (CC_ALL & ~CC_OF)) >> 8) |                  \
+	    (((cpu)->cc & CC_OF) << 11))
+
+/* Operand size of an instruction that has no byte form. */
+static inline unsigned
+int_osize(const struct softcpu *cpu, const struct insn *in)
+{
+	if (in->flags & IN_OS16)
+		return (2);
+	return ((cpu->mode & MODE_64) ? 8 : 4);
+}
+
+/* ---- stack (op_stack.c): the slow ways, any mode ---- */
+/* Bytes of the stack pointer. */
+static inline unsigned
+int_spsize(const struct softcpu *cpu)
+{
+	if (cpu->mode & MODE_64)
+		return (8);
+	return ((cpu->mode & MODE_SS32) ? 4 : 2);
+}
+/* Commits rSP.  False: nothing changed. */
+bool int_push(struct softcpu *cpu, const struct insn *in, unsigned size,
+    uint64_t val);
+/* Read at rSP + skip; the caller commits by int_addsp(). */
+bool int_peek(struct softcpu *cpu, const struct insn *in, unsigned size,
+    unsigned skip, uint64_t *val);
+void int_addsp(struct softcpu *cpu, int64_t n);
+/* Which stack handler: 64-bit, flat 32-bit, any. */
+enum { STK_64, STK_F32, STK_ANY };
+static inline int
+int_stk(const struct soft_dec *d)
+{
+	if ((d->mode & MODE_64) && d->opsize == 8)
+		return (STK_64);
+	if ((d->mode & (MODE_64 | MODE_FLAT | MODE_SS32 | MODE_CSFLAT)) ==
+	    (MODE_FLAT | MODE_SS32 | MODE_CSFLAT) && d->opsize == 4)
+		return (STK_F32);
+	return (STK_ANY);
+}
+
 /* Index of an operand size in tables: 0 to 3. */
 static inline unsigned
 int_szi(const struct soft_dec *d)

@@ -3,6 +3,7 @@
  * what it changes, and the instructions that reach them.  Debug register
  * moves are here, too.
  */
+#include "soft_core_local.h"
 #include "sys_local.h"
 #include "vlapic.h"
 
@@ -67,6 +68,13 @@ soft_write_cr0(struct softcpu *cpu, uint64_t val)
 	return (true);
 }
 
+/* Bits of CR3 above the guest's physical addresses are reserved. */
+static int
+cr3_bits(const struct softcpu *cpu)
+{
+	return (cpu->core->physbits != 0 ? cpu->core->physbits : 52);
+}
+
 bool
 soft_write_cr3(struct softcpu *cpu, uint64_t val)
 {
@@ -79,7 +87,7 @@ soft_write_cr3(struct softcpu *cpu, uint64_t val)
 	}
 	if (!sys_lma(cpu))
 		val = (uint32_t)val;
-	else if (val >> soft_physbits(cpu))
+	else if (val >> cr3_bits(cpu))
 		return (sys_fail(cpu, X_GP, 0));
 	if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !sys_lma(cpu) &&
 	    !soft_load_pdptes(cpu, val))

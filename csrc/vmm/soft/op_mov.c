@@ -61,7 +61,8 @@
 #define MOFFS(n, w)                                                      \
 	({                                                               \
 		uint64_t l_ = in->imm64;                                 \
-		if (likely(cpu->mode & MODE_64)) {                       \
+		if (likely(in->amode != AM_SLOW ||                       \
+		    (cpu->mode & MODE_64))) {                            \
 			l_ += cpu->segbase[in->seg];                     \
 		} else if (slow != NULL) {                               \
 			slow(cpu, in);                                   \

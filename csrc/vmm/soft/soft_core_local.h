@@ -96,6 +96,7 @@ struct tlbx {
 	uint8_t *hva; /* NULL: not memory */
 	bool read, write; /* rights (write: and D is set) */
 	bool ram;	  /* hva may be written */
+	bool fast;	  /* the write tag is set: no code here */
 	bool global;
 };
 
@@ -140,7 +141,7 @@ struct soft_core {
 	struct etlbe e[2][ETLB_SIZE]; /* [user] */
 	uint64_t efill[2][2][ETLB_SIZE / 64]; /* [user][global] */
 	uint64_t big[4096 / 64]; /* hashed 2M regions with large pages */
-	bool huge;		 /* a 1 GiB page was entered */
+	uint64_t huge;		 /* hashed 1G regions with 1 GiB pages */
 	int physbits;		 /* guest's MAXPHYADDR; 0: not asked yet */
 	bool gbpages;
 
@@ -162,8 +163,9 @@ struct soft_core {
 
 	/* --- run loop (soft_run.c) --- */
 	bool ev_pending;  /* an event may be waiting: ask the core */
+	bool intr_wait;	  /* an interrupt may be waiting for IF */
+	bool nmi_wait;	  /* an NMI waits for IRET */
 	bool want_step;	  /* a device access wants the careful way */
-	bool kick;	  /* leave the loop at the next turn (soft_step) */
 	uint8_t exit_len; /* length of the instruction that exited */
 	uint64_t io_rip;  /* rip of the instruction being replayed */
 	int lock_depth;
@@ -185,6 +187,8 @@ void decode_init(void); /* pthread_once */
 void decode_bind(struct soft_dec *d, struct insn *in, int n);
 bool decode_ends_block(const struct soft_dec *d);
 uint32_t soft_features(void); /* SF_* that the engine offers on this host */
+/* May the instruction let a waiting interrupt through (WRMSR, MOV CR8)? */
+bool decode_unblocks(soft_op op);
 
 /* ---- decode_modrm.c ---- */
 struct dec_cur {
@@ -278,10 +282,12 @@ struct soft_io *soft_io_get(struct softcpu *cpu, const struct insn *in,
 
 /* ---- soft_run.c ---- */
 int soft_run(void *vcpui, const struct vm_entry *entry, struct vm_exit *vme);
+/* Deliver an event, with the faults that this raises; one instruction with
+ * everything that stepping entails.  True: *cpu->vme is filled, leave. */
 bool soft_inject(struct softcpu *cpu, uint64_t info);
-/* One turn of the loop; true: *cpu->vme is filled, leave. */
-bool soft_turn(struct softcpu *cpu);
-bool soft_entry_cmd(struct softcpu *cpu, const struct vm_entry *entry);
+bool soft_run_one(struct softcpu *cpu);
+bool soft_db_trap(struct softcpu *cpu);
+void soft_entry_cmd(struct softcpu *cpu, const struct vm_entry *entry);
 
 /* ---- soft_ops.c ---- */
 struct softvm *softvm_create(struct vm *vm, bool stepper);

@@ -297,8 +297,8 @@ struct block {
 #define SOFT_BREG(gprno) ((uint8_t)((gprno)*8))	      /* AL, CL, ... SIL */
 #define SOFT_BREGH(gprno) ((uint8_t)(((gprno)-4) * 8 + 1)) /* AH CH DH BH */
 #define BREG(cpu, r) (((uint8_t *)(cpu)->gpr)[(r)])
-#define WREG(cpu, r) (*(uint16_t *)(void *)&(cpu)->gpr[(r)])
-#define DREG(cpu, r) (*(uint32_t *)(void *)&(cpu)->gpr[(r)]) /* read only:
+#define WREG(cpu, r) (*(u16a *)(void *)&(cpu)->gpr[(r)])
+#define DREG(cpu, r) (*(u32a *)(void *)&(cpu)->gpr[(r)]) /* read only:
 	* a 32-bit write must zero the upper half: gpr[r] = (uint32_t)v */
 #define QREG(cpu, r) ((cpu)->gpr[(r)])
 
