@@ -495,10 +495,8 @@ init_platform(void)
 	machine.mevent_up = true;
 	if (catch_signals() != 0)
 		return (-1);
-	if (atkbdc_init(ctx) != 0)
-		return (-1);
 	pci_irq_init(ctx);
-	if (ioapic_init(ctx) != 0 || rtc_init(ctx) != 0)
+	if (atkbdc_init(ctx) != 0 || ioapic_init(ctx) != 0 || rtc_init(ctx) != 0)
 		return (-1);
 	sci_init(ctx);
 	if (e820_init(ctx) != 0)

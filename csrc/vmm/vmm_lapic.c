@@ -11,12 +11,9 @@
 /* Intel SDM 3A 11.11: address and data of a message. */
 #define MSI_ADDR_BASE 0xfee00000UL
 #define MSI_ADDR_MASK 0xfff00000UL
-#define MSI_ADDR_RH 0x8u
 #define MSI_ADDR_LOG 0x4u
 #define MSI_DATA_LEVEL 0x8000u
 #define MSI_DATA_DELMODE 0x700u
-#define LVT_LINT0 3
-#define LVT_LINT1 4
 
 int
 lapic_intr_msi(struct vm *vm, uint64_t addr, uint64_t msg)
@@ -28,10 +25,9 @@ lapic_intr_msi(struct vm *vm, uint64_t addr, uint64_t msg)
 		return (EINVAL);
 	if (vm->ops->lapic_msi != NULL)
 		return (vm->ops->lapic_msi(vm->cookie, addr, msg));
-	/* Bit 2 says logical only together with the redirection hint. */
+	/* Bit 2 decides alone, as on hardware and with KVM's local APICs. */
 	dest = (uint32_t)(addr >> 12) & 0xff;
-	phys = (addr & (MSI_ADDR_RH | MSI_ADDR_LOG)) !=
-	    (MSI_ADDR_RH | MSI_ADDR_LOG);
+	phys = (addr & MSI_ADDR_LOG) == 0;
 	vlapic_deliver_intr(vm, (msg & MSI_DATA_LEVEL) != 0, dest, phys,
 	    (int)(msg & MSI_DATA_DELMODE), (int)(msg & 0xff));
 	return (0);
@@ -59,9 +55,9 @@ trigger_lvt(struct vcpu *vcpu, int lvt)
 {
 	if (vcpu->vlapic != NULL)
 		return (vlapic_trigger_lvt(vcpu->vlapic, lvt));
-	if (lvt == LVT_LINT1)
+	if (lvt == APIC_LVT_LINT1)
 		return (vmm_inject_nmi(vcpu));
-	if (lvt == LVT_LINT0)
+	if (lvt == APIC_LVT_LINT0)
 		return (vcpu->vcpuid == 0 ? vmm_inject_extint(vcpu) : 0);
 	return (EINVAL);
 }

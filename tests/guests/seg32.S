@@ -1,9 +1,8 @@
-/* Segment loads, limits, LAR, LSL, VERR, VERW, ARPL, accessed bits. */
+/* Segment loads, LAR, LSL, VERR, VERW, ARPL, accessed bits. */
 #include "mac.inc"
 	NAME seg32
 
 	.set D_SMALL, SPARE		/* data, limit 0xfff */
-	.set D_DOWN, SPARE + 8		/* expand-down, limit 0xfff */
 	.set D_RO, SPARE + 16
 	.set D_NP, SPARE + 24		/* data not present */
 	.set C_XO, SPARE + 32		/* execute-only */
@@ -50,28 +49,9 @@ main:
 	movw %ax, %fs
 	movw $4, %ax
 	FAULTS 13, 4, movw %ax, %fs
-	/* null selector: loads, but no access */
+	/* null selector */
 	xorl %eax, %eax
 	movw %ax, %fs
-	FAULTS 13, 0, movb %fs:0, %al
-
-	/* limits */
-	movw $D_SMALL, %ax
-	movw %ax, %es
-	movl %es:0xffc, %eax
-	FAULTS 13, 0, movl %es:0xffd, %eax
-	FAULTS 13, 0, movb %es:0x1000, %al
-	movw $D_DOWN, %ax
-	movw %ax, %es
-	FAULTS 13, 0, movb %es:0xfff, %al
-	FAULTS 13, 0, movl %es:0xffe, %eax
-	movb %es:0x1000, %al
-	movw $D_RO, %ax
-	movw %ax, %es
-	movb %es:0, %al
-	FAULTS 13, 0, movb %al, %es:0
-	FAULTS 13, 0, movb %al, %cs:0
-	movb %cs:start, %al
 
 	/* code segments */
 	FAULTS 13, 0, ljmp $0, $main
@@ -181,7 +161,7 @@ main:
 
 	.data
 descs:	DESC 0, 0xfff, 0x0093
-	DESC 0, 0xfff, 0x4097
+	.quad 0
 	DESC 0, 0xfffff, 0xc091
 	DESC 0, 0xfffff, 0xc013
 	DESC 0, 0xfffff, 0xc099

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "bhyverun.h"
@@ -23,6 +24,7 @@
 static pthread_mutex_t test_mtx = PTHREAD_MUTEX_INITIALIZER;
 static uint8_t io_data[IOPORT_LEN];
 static uint8_t mem_data[IOMEM_LEN];
+static bool irq_level[PCTESTDEV_IRQ_PORTS];
 
 static int
 debug_exit_handler(struct vmctx *ctx, int in, int port, int bytes,
@@ -59,19 +61,23 @@ irq_handler(struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax,
     void *arg)
 {
 	int irq = port - PCTESTDEV_IRQ_PORT;
+	bool level = *eax != 0;
 
 	if (in || bytes != 1)
 		return (-1);
-	if (*eax != 0) {
-		if (irq < 16)
+	pthread_mutex_lock(&test_mtx);
+	if (irq_level[irq] != level) {
+		irq_level[irq] = level;
+		if (irq >= 16 && level)
+			vm_ioapic_assert_irq(ctx, irq);
+		else if (irq >= 16)
+			vm_ioapic_deassert_irq(ctx, irq);
+		else if (level)
 			vm_isa_assert_irq(ctx, irq, irq);
 		else
-			vm_ioapic_assert_irq(ctx, irq);
-	} else if (irq < 16) {
-		vm_isa_deassert_irq(ctx, irq, irq);
-	} else {
-		vm_ioapic_deassert_irq(ctx, irq);
+			vm_isa_deassert_irq(ctx, irq, irq);
 	}
+	pthread_mutex_unlock(&test_mtx);
 	return (0);
 }
 
@@ -117,6 +123,7 @@ pctestdev_init(struct vmctx *ctx)
 
 	memset(io_data, 0, sizeof(io_data));
 	memset(mem_data, 0, sizeof(mem_data));
+	memset(irq_level, 0, sizeof(irq_level));
 	for (i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
 		error = register_inout(&ports[i]);
 		if (error != 0) {

@@ -32,8 +32,8 @@ struct uart_softc {
 	enum { BE_STDIO, BE_TTY, BE_SERVER } kind;
 	int rfd, wfd; /* -1: nobody there */
 	bool own_rfd, own_wfd;
-	bool socket;  /* send and recv, with flags */
-	bool polite;  /* wfd may block: ask poll(2) first */
+	bool rsocket, wsocket; /* recv and send, with flags */
+	bool polite; /* wfd may block: ask poll(2) first */
 	int listen_fd;
 	char *socket_path;
 	struct mevent *mev_rd, *mev_wr, *mev_timer, *mev_listen;
@@ -97,7 +97,7 @@ write_some(struct uart_softc *sc, const uint8_t *buf, size_t len)
 {
 	struct pollfd pfd = { .fd = sc->wfd, .events = POLLOUT };
 
-	if (sc->socket)
+	if (sc->wsocket)
 		return (send(sc->wfd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL));
 	if (sc->polite) {
 		if (poll(&pfd, 1, 0) != 1) {
@@ -204,6 +204,7 @@ uart_tx_ready(struct uart_softc *sc)
 
 /* ---- input ---- */
 
+/* The connection is gone: a server waits for the next one.  Locked. */
 static void
 drop_client(struct uart_softc *sc)
 {
@@ -213,8 +214,6 @@ drop_client(struct uart_softc *sc)
 		mevent_delete(sc->mev_wr);
 	sc->mev_rd = sc->mev_wr = NULL;
 	sc->tx_blocked = false;
-	if (sc->kind == BE_STDIO && sc->wfd >= 0)
-		return; /* end of input; output goes on */
 	if (sc->own_rfd && sc->rfd >= 0)
 		close(sc->rfd);
 	sc->rfd = sc->wfd = -1;
@@ -250,7 +249,7 @@ rx_ready(int fd, enum ev_type type, void *param)
 		mevent_disable(sc->mev_rd);
 		n = 0;
 	} else {
-		n = sc->socket ? recv(fd, buf, room, MSG_DONTWAIT) :
+		n = sc->rsocket ? recv(fd, buf, room, MSG_DONTWAIT) :
 				 read(fd, buf, room);
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 			end_of_input(sc);
@@ -335,7 +334,6 @@ accept_client(int fd, enum ev_type type, void *param)
 	} else {
 		sc->rfd = sc->wfd = s;
 		sc->own_rfd = true;
-		sc->socket = true;
 		sc->rx_paused = false;
 		if (attach_fds(sc) != 0)
 			drop_client(sc);
@@ -361,7 +359,9 @@ reopen_nonblock(struct uart_softc *sc, int fd, int mode, bool *own)
 		return (-1);
 	if (S_ISSOCK(st.st_mode)) {
 		if (mode == O_WRONLY)
-			sc->socket = true;
+			sc->wsocket = true;
+		else
+			sc->rsocket = true;
 		return (fd);
 	}
 	if (S_ISREG(st.st_mode))
@@ -423,7 +423,7 @@ open_server(struct uart_softc *sc, const char *device)
 	bool wait;
 
 	sc->kind = BE_SERVER;
-	sc->socket = true;
+	sc->rsocket = sc->wsocket = true;
 	wait = false;
 	if (strncmp(device, "tcp=", 4) == 0)
 		sc->listen_fd = uart_listen_tcp(device + 4);

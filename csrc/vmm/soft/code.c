@@ -192,7 +192,7 @@ code_use(struct softcpu *cpu, uint64_t gpa)
 {
 	struct softvm *svm = cpu->svm;
 	struct codepage *cp = cp_get(svm, gpa, true);
-	uint64_t seq[VM_MAXCPU], w;
+	uint64_t seq[VM_MAXCPU] = { 0 }, w;
 	struct softcpu *to;
 
 	if (cp == NULL)

@@ -366,6 +366,8 @@ decode_insn(struct soft_dec *d, struct insn *in, const uint8_t *p, unsigned n,
 		    !(map == M_0F && (d->opcode & 0xfc) == 0x20);
 		if (d->mem)
 			riprel = decode_modrm(&c, d, in, px.segov);
+		else /* MASKMOV has an implicit memory operand */
+			decode_amode(d, in, px.segov, S_DS);
 	} else {
 		decode_amode(d, in, px.segov, S_DS);
 		if (d->row->imm == I_MOFFS) {

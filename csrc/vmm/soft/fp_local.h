@@ -91,38 +91,53 @@ fp_lin(const struct softcpu *cpu, const struct insn *in, int align,
 }
 
 /*
- * The memory operand for reading: guest memory itself, or a copy in
- * cpu->fpu.tmp.  NULL: the instruction stops.  (align) is the alignment
- * without which the access is #GP(0), 1 for none.
+ * Guest memory of the operand for reading; false: not at hand, the handler
+ * ends in a call of its slow function, so that its own frame stays empty.
+ * (align) is the alignment without which the access is #GP(0), 1 for none.
  */
+static inline bool
+fp_ldp(const struct softcpu *cpu, const struct insn *in, int size, int align,
+    const void **p)
+{
+	const struct tlbe *e;
+	uint64_t lin;
+
+	if (unlikely(!fp_lin(cpu, in, align, &lin)))
+		return (false);
+	e = soft_tlbe(cpu, lin);
+	if (unlikely(lin - e->rtag > (uint64_t)(4096 - size)))
+		return (false);
+	*p = (const void *)(uintptr_t)(lin + e->addend);
+	return (true);
+}
+
+/* The same or a copy in cpu->fpu.tmp.  NULL: the instruction stops. */
 static inline const void *
 fp_ld(struct softcpu *cpu, const struct insn *in, int size, int align)
 {
-	const struct tlbe *e;
-	uint64_t lin;
+	const void *p;
 
-	if (likely(fp_lin(cpu, in, align, &lin))) {
-		e = soft_tlbe(cpu, lin);
-		if (likely(lin - e->rtag <= (uint64_t)(4096 - size)))
-			return ((const void *)(uintptr_t)(lin + e->addend));
-	}
+	if (likely(fp_ldp(cpu, in, size, align, &p)))
+		return (p);
 	return (fp_ld_slow(cpu, in, size, align));
 }
 
-/* The memory operand for writing, or NULL: put the value into cpu->fpu.tmp
- * and call fp_st_slow(). */
-static inline void *
-fp_stp(struct softcpu *cpu, const struct insn *in, int size, int align)
+/* Guest memory of the operand for writing; false: put the value into
+ * cpu->fpu.tmp and call fp_st_slow(), or end in sse_st_slow(). */
+static inline bool
+fp_stp(const struct softcpu *cpu, const struct insn *in, int size, int align,
+    void **p)
 {
 	const struct tlbe *e;
 	uint64_t lin;
 
-	if (likely(fp_lin(cpu, in, align, &lin))) {
-		e = soft_tlbe(cpu, lin);
-		if (likely(lin - e->wtag <= (uint64_t)(4096 - size)))
-			return ((void *)(uintptr_t)(lin + e->addend));
-	}
-	return (NULL);
+	if (unlikely(!fp_lin(cpu, in, align, &lin)))
+		return (false);
+	e = soft_tlbe(cpu, lin);
+	if (unlikely(lin - e->wtag > (uint64_t)(4096 - size)))
+		return (false);
+	*p = (void *)(uintptr_t)(lin + e->addend);
+	return (true);
 }
 
 static inline __m128i
@@ -149,18 +164,23 @@ fp_get2(const void *p)
 /* ---- gates ---- */
 #define SSE_GATE(cpu, in)                                              \
 	do {                                                           \
-		if (unlikely(!(cpu)->fpu.sse_ok) &&                    \
-		    !soft_sse_check((cpu), (in)))                      \
+		if (unlikely(!(cpu)->fpu.sse_ok)) {                    \
+			(void)soft_sse_check((cpu), (in));             \
 			return;                                        \
+		}                                                      \
 	} while (0)
 #define MMX_GATE(cpu, in)                                              \
 	do {                                                           \
-		if (unlikely(!(cpu)->fpu.mmx_ok) &&                    \
-		    !soft_mmx_check((cpu), (in)))                      \
+		if (unlikely(!(cpu)->fpu.mmx_ok)) {                    \
+			mmx_again((cpu), (in));                        \
 			return;                                        \
+		}                                                      \
 	} while (0)
-/* #UD/#NM/#MF of an MMX instruction; brings the x87 state into st[]. */
+/* #UD/#NM/#MF of an MMX instruction; brings the x87 state into st[] and
+ * sets mmx_ok. */
 bool soft_mmx_check(struct softcpu *cpu, const struct insn *in);
+/* ... and starts the handler again. */
+void mmx_again(struct softcpu *cpu, const struct insn *in);
 
 /* Every MMX instruction but EMMS makes all registers valid. */
 static inline void
@@ -230,9 +250,19 @@ void sse_fp_slow(struct softcpu *cpu, const struct insn *in, sse_core core,
     uint32_t kind);
 void sse_gpr_slow(struct softcpu *cpu, const struct insn *in,
     sse_gcore core, uint32_t kind);
+/* The same for a core that raises nothing. */
+void sse_int_slow(struct softcpu *cpu, const struct insn *in, sse_core core,
+    uint32_t kind);
+/* Stores (size) bytes of cpu->fpu.tmp and goes on. */
+void sse_st_slow(struct softcpu *cpu, const struct insn *in, int size,
+    int align);
 /* Source operand as (kind) says; false: stop. */
 bool sse_source(struct softcpu *cpu, const struct insn *in, uint32_t kind,
     __m128i *s);
+
+/* fp_ldp() by kind. */
+#define FP_LDK(cpu, in, kind, p)                                       \
+	fp_ldp((cpu), (in), (kind) & K_SIZE, (kind) & K_ALIGN ? 16 : 1, (p))
 
 static inline __m128i
 sse_get(const void *p, uint32_t size)
@@ -284,9 +314,12 @@ sse_get(const void *p, uint32_t size)
 	{                                                              \
 		const void *p;                                         \
                                                                        \
-		SSE_GATE(cpu, in);                                     \
-		if (unlikely((p = fp_ld(cpu, in, size, al)) == NULL))  \
+		if (unlikely(!cpu->fpu.sse_ok) ||                      \
+		    unlikely(!fp_ldp(cpu, in, size, al, &p))) {        \
+			sse_int_slow(cpu, in, c_##name,                \
+			    (size) | ((al) == 16 ? K_ALIGN : 0));      \
 			return;                                        \
+		}                                                      \
 		XMM(cpu, in->reg) = c_##name(XMM(cpu, in->reg),        \
 		    sse_get(p, size));                                 \
 		SOFT_NEXT(cpu, in);                                    \
@@ -323,14 +356,11 @@ sse_get(const void *p, uint32_t size)
 	{                                                              \
 		const void *p;                                         \
                                                                        \
-		if (unlikely(!cpu->fpu.ssefp_ok)) {                    \
+		if (unlikely(!cpu->fpu.ssefp_ok) ||                    \
+		    unlikely(!FP_LDK(cpu, in, kind, &p))) {            \
 			sse_fp_slow(cpu, in, c_##name, kind);          \
 			return;                                        \
 		}                                                      \
-		p = fp_ld(cpu, in, (kind) & K_SIZE,                    \
-		    (kind) & K_ALIGN ? 16 : 1);                        \
-		if (unlikely(p == NULL))                               \
-			return;                                        \
 		XMM(cpu, in->reg) = c_##name(XMM(cpu, in->reg),        \
 		    sse_get(p, (kind) & K_SIZE));                      \
 		SOFT_NEXT(cpu, in);                                    \

@@ -264,46 +264,16 @@ int_szi(const struct soft_dec *d)
 	return ((unsigned)__builtin_ctz(d->opsize));
 }
 
-soft_op ibind_alu(const struct soft_dec *d, struct insn *in);
-soft_op ibind_test(const struct soft_dec *d, struct insn *in);
-soft_op ibind_unary(const struct soft_dec *d, struct insn *in);
-soft_op ibind_shift(const struct soft_dec *d, struct insn *in);
-soft_op ibind_shd(const struct soft_dec *d, struct insn *in);
-soft_op ibind_mul(const struct soft_dec *d, struct insn *in);
-soft_op ibind_imul2(const struct soft_dec *d, struct insn *in);
-soft_op ibind_div(const struct soft_dec *d, struct insn *in);
-soft_op ibind_bt(const struct soft_dec *d, struct insn *in);
-soft_op ibind_bits(const struct soft_dec *d, struct insn *in);
-soft_op ibind_crc32(const struct soft_dec *d, struct insn *in);
-soft_op ibind_adx(const struct soft_dec *d, struct insn *in);
-soft_op ibind_bcd(const struct soft_dec *d, struct insn *in);
-soft_op ibind_mov(const struct soft_dec *d, struct insn *in);
-soft_op ibind_moffs(const struct soft_dec *d, struct insn *in);
-soft_op ibind_movx(const struct soft_dec *d, struct insn *in);
-soft_op ibind_movseg(const struct soft_dec *d, struct insn *in);
-soft_op ibind_lea(const struct soft_dec *d, struct insn *in);
-soft_op ibind_cmov(const struct soft_dec *d, struct insn *in);
-soft_op ibind_setcc(const struct soft_dec *d, struct insn *in);
-soft_op ibind_conv(const struct soft_dec *d, struct insn *in);
-soft_op ibind_bswap(const struct soft_dec *d, struct insn *in);
-soft_op ibind_movbe(const struct soft_dec *d, struct insn *in);
-soft_op ibind_xlat(const struct soft_dec *d, struct insn *in);
+/* A count of zero leaves the flags alone: fl_read of optab_int.def. */
+#define FL_IMM0 0x2u
+
 soft_op ibind_nop(const struct soft_dec *d, struct insn *in);
-soft_op ibind_flag(const struct soft_dec *d, struct insn *in);
-soft_op ibind_xchg(const struct soft_dec *d, struct insn *in);
-soft_op ibind_xadd(const struct soft_dec *d, struct insn *in);
-soft_op ibind_cmpxchg(const struct soft_dec *d, struct insn *in);
-soft_op ibind_cmpxchg8b(const struct soft_dec *d, struct insn *in);
-soft_op ibind_string(const struct soft_dec *d, struct insn *in);
-soft_op ibind_push(const struct soft_dec *d, struct insn *in);
-soft_op ibind_pop(const struct soft_dec *d, struct insn *in);
-soft_op ibind_pushpop_seg(const struct soft_dec *d, struct insn *in);
-soft_op ibind_stackmisc(const struct soft_dec *d, struct insn *in);
-soft_op ibind_jcc(const struct soft_dec *d, struct insn *in);
-soft_op ibind_jmp(const struct soft_dec *d, struct insn *in);
-soft_op ibind_call(const struct soft_dec *d, struct insn *in);
-soft_op ibind_ret(const struct soft_dec *d, struct insn *in);
-soft_op ibind_loop(const struct soft_dec *d, struct insn *in);
-soft_op ibind_bound(const struct soft_dec *d, struct insn *in);
+
+/* Prototypes of all binders that the rows name. */
+#define OP(map, opcode, prefix, reg, mod, name, operands, imm, attr, feature, \
+    fl_read, fl_write, fl_undef, bind, arg)                                   \
+	soft_op bind(const struct soft_dec *d, struct insn *in);
+#include "optab_int.def"
+#undef OP
 
 #endif

@@ -4,6 +4,7 @@
  * with memory always has).
  */
 #include "int_local.h"
+#include "sys_local.h"
 
 #define SFX8 "b"
 #define SFX16 "w"
@@ -75,6 +76,15 @@ ibind_xchg(const struct soft_dec *d, struct insn *in)
 		in->reg = R_AX;
 	}
 	return (tab[d->mem][int_szi(d)]);
+}
+
+/* F3 90 is PAUSE; with another register F3 means nothing. */
+soft_op
+ibind_f390(const struct soft_dec *d, struct insn *in)
+{
+	if (in->rm == 0)
+		return (bind_pause(d, in));
+	return (ibind_xchg(d, in));
 }
 
 /* ---- XADD ---- */

@@ -1,6 +1,6 @@
 /*
  * BT BTS BTR BTC with register, memory and bit-string operands, BSF BSR
- * TZCNT LZCNT POPCNT, CRC32, ADCX ADOX.
+ * TZCNT LZCNT POPCNT, ADCX ADOX.
  */
 #include "int_local.h"
 
@@ -167,6 +167,8 @@ ibind_bt(const struct soft_dec *d, struct insn *in)
 		cpu->cc = (uint16_t)f;                                    \
 		WR64(r, q);                                               \
 	}                                                                 \
+	SCAN_FORMS(op, S)
+#define SCAN_FORMS(op, S)                                                 \
 	DEF_REG(op_##op##_r##S)                                           \
 	{                                                                 \
 		s_##op##S(cpu, in->reg, RD##S(in->rm));                   \
@@ -183,8 +185,28 @@ ibind_bt(const struct soft_dec *d, struct insn *in)
 #define SCAN_OP(op) SCAN(op, 16) SCAN(op, 32) SCAN(op, 64)
 SCAN_OP(bsf)
 SCAN_OP(bsr)
-SCAN_OP(tzcnt)
-SCAN_OP(lzcnt)
+
+/* TZCNT and LZCNT in C: a host without them would run BSF and BSR. */
+#define COUNT(op, S, expr)                                                \
+	INT_INLINE void s_##op##S(struct softcpu *cpu, int r, it##S s)    \
+	{                                                                 \
+		unsigned n = s == 0 ? S : (unsigned)(expr);               \
+                                                                          \
+		cpu->cc = (uint16_t)((cpu->cc & ~(CC_CF | CC_ZF)) |       \
+		    (s == 0 ? CC_CF : 0) | (n == 0 ? CC_ZF : 0));         \
+		WR##S(r, n);                                              \
+	}                                                                 \
+	SCAN_FORMS(op, S)
+#define COUNT_OP(op, e) COUNT(op, 16, e##16) COUNT(op, 32, e##32) \
+	COUNT(op, 64, e##64)
+#define CTZ16 __builtin_ctz(s)
+#define CTZ32 __builtin_ctz(s)
+#define CTZ64 __builtin_ctzll(s)
+#define CLZ16 (__builtin_clz(s) - 16)
+#define CLZ32 __builtin_clz(s)
+#define CLZ64 __builtin_clzll(s)
+COUNT_OP(tzcnt, CTZ)
+COUNT_OP(lzcnt, CLZ)
 SCAN_OP(popcnt)
 
 #define T_SC(op) {T_BT(op, r), T_BT(op, m)}
@@ -197,50 +219,6 @@ soft_op
 ibind_bits(const struct soft_dec *d, struct insn *in)
 {
 	return (scan_tab[d->row->arg][d->mem][int_szi(d) - 1]);
-}
-
-/* ---- CRC32 ---- */
-#define SFX8 "b"
-#define MOD8 "b"
-#define CRC_SIZE(S)                                                     \
-	INT_INLINE void s_crc##S(struct softcpu *cpu, int r, it##S s)   \
-	{                                                               \
-		uint64_t q = RD32(r);                                   \
-		__asm__("crc32" SFX##S " %" MOD##S "1, %" CRCD##S "0"   \
-		    : "+r"(q) : "r"(s));                                \
-		WR32(r, q);                                             \
-	}                                                               \
-	DEF_REG(op_crc_r##S)                                            \
-	{                                                               \
-		s_crc##S(cpu, in->reg, RD##S(in->rm));                  \
-		SOFT_NEXT(cpu, in);                                     \
-	}                                                               \
-	DEF_OP(op_crc_m##S)                                             \
-	{                                                               \
-		uint64_t lin = LIN(S / 8, false);                       \
-		it##S v = LD(S, lin);                                   \
-                                                                        \
-		s_crc##S(cpu, in->reg, v);                              \
-		SOFT_NEXT(cpu, in);                                     \
-	}
-#define CRCD8 "k"
-#define CRCD16 "k"
-#define CRCD32 "k"
-#define CRCD64 "q"
-CRC_SIZE(8)
-CRC_SIZE(16)
-CRC_SIZE(32)
-CRC_SIZE(64)
-
-soft_op
-ibind_crc32(const struct soft_dec *d, struct insn *in)
-{
-	static const soft_op tab[4][2] = {
-		{op_crc_r8, op_crc_m8}, {op_crc_r16, op_crc_m16},
-		{op_crc_r32, op_crc_m32}, {op_crc_r64, op_crc_m64},
-	};
-
-	return (tab[(d->opcode & 1) ? int_szi(d) : 0][d->mem]);
 }
 
 /* ---- ADCX, ADOX: CF or OF alone is the carry ---- */

@@ -13,11 +13,9 @@
 #define CR4_KNOWN                                                         \
 	(CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE |       \
 	    CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT |   \
-	    CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | \
-	    CR4_SMAP)
+	    CR4_UMIP | CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP)
 /* Changing one of these voids translations, or reloads the PDPTEs. */
-#define CR4_PAGING \
-	(CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE)
+#define CR4_PAGING (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP)
 
 /* Paging goes on or off: what becomes of LMA.  False: #GP. */
 static bool
@@ -27,7 +25,7 @@ cr0_paging(const struct softcpu *cpu, uint64_t val, uint64_t *efer)
 	if (((val ^ cpu->cr0) & CR0_PG) == 0)
 		return (true);
 	if (!(val & CR0_PG)) {
-		if ((cpu->mode & MODE_64) || (cpu->cr4 & CR4_PCIDE))
+		if (cpu->mode & MODE_64)
 			return (false);
 		*efer &= ~(uint64_t)EFER_LMA;
 		return (true);
@@ -78,13 +76,6 @@ cr3_bits(const struct softcpu *cpu)
 bool
 soft_write_cr3(struct softcpu *cpu, uint64_t val)
 {
-	bool noflush;
-
-	noflush = false;
-	if (cpu->cr4 & CR4_PCIDE) {
-		noflush = (val >> 63) != 0;
-		val &= ~(1ull << 63);
-	}
 	if (!sys_lma(cpu))
 		val = (uint32_t)val;
 	else if (val >> cr3_bits(cpu))
@@ -93,10 +84,7 @@ soft_write_cr3(struct softcpu *cpu, uint64_t val)
 	    !soft_load_pdptes(cpu, val))
 		return (sys_fail(cpu, X_GP, 0));
 	cpu->cr3 = val;
-	if (!(cpu->cr4 & CR4_PCIDE))
-		soft_tlb_flush(cpu, true);
-	else if (!noflush)
-		soft_tlb_flush_pcid(cpu, val & 0xfff, false);
+	soft_tlb_flush(cpu, true);
 	return (true);
 }
 
@@ -109,9 +97,6 @@ soft_write_cr4(struct softcpu *cpu, uint64_t val)
 	if (val & ~(uint64_t)CR4_KNOWN)
 		return (sys_fail(cpu, X_GP, 0));
 	if (sys_lma(cpu) && !(val & CR4_PAE))
-		return (sys_fail(cpu, X_GP, 0));
-	if ((changed & val & CR4_PCIDE) &&
-	    (!sys_lma(cpu) || (cpu->cr3 & 0xfff) != 0))
 		return (sys_fail(cpu, X_GP, 0));
 	if ((cpu->cr0 & CR0_PG) && (val & CR4_PAE) && !sys_lma(cpu) &&
 	    (changed & CR4_PAGING) && !soft_load_pdptes(cpu, cpu->cr3))
@@ -200,6 +185,7 @@ op_mov_to_cr(struct softcpu *cpu, const struct insn *in)
 		break;
 	default:
 		ok = cr8_write(cpu, val);
+		cpu->recheck = true;
 		break;
 	}
 	if (ok)

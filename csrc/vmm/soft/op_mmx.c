@@ -11,6 +11,23 @@
 			 "movq %%mm0,%0"                               \
 			 : "+m"(dst) : "m"(src) : "mm0", "mm1")
 
+typedef void (*mmx_core)(uint64_t *d, const void *s);
+
+/* The memory form when the TLB has no answer. */
+static noinline void
+mmx_ld_slow(struct softcpu *cpu, const struct insn *in, mmx_core core,
+    int size)
+{
+	const void *p;
+
+	if ((p = fp_ld_slow(cpu, in, size, 1)) == NULL)
+		return;
+	core(&MMR(cpu, in->reg & 7), p);
+	cpu->fpu.st[in->reg & 7].se = 0xffff;
+	mmx_touch(cpu);
+	SOFT_NEXT(cpu, in);
+}
+
 /* mm <- op(mm, mm/mem); PUNPCKL* read 4 bytes, the others 8. */
 #define MMX_OP(name, ld, bits, op)                                     \
 	static void op_m_##name##_r(struct softcpu *cpu,               \
@@ -23,17 +40,22 @@
 		mmx_touch(cpu);                                        \
 		SOFT_NEXT(cpu, in);                                    \
 	}                                                              \
+	static inline void mc_##name(uint64_t *d, const void *s)       \
+	{                                                              \
+		MMX_BODY(ld " %1,%%mm1\n\t" op " %%mm1,%%mm0", *d,     \
+		    *(const volatile u##bits##a *)s);                  \
+	}                                                              \
 	static void op_m_##name##_m(struct softcpu *cpu,               \
 	    const struct insn *in)                                     \
 	{                                                              \
 		const void *p;                                         \
                                                                        \
 		MMX_GATE(cpu, in);                                     \
-		if (unlikely((p = fp_ld(cpu, in, (bits) / 8, 1)) == NULL)) \
+		if (unlikely(!fp_ldp(cpu, in, (bits) / 8, 1, &p))) {   \
+			mmx_ld_slow(cpu, in, mc_##name, (bits) / 8);   \
 			return;                                        \
-		MMX_BODY(ld " %1,%%mm1\n\t" op " %%mm1,%%mm0",         \
-		    MMR(cpu, in->reg & 7),                             \
-		    *(const volatile u##bits##a *)p);                  \
+		}                                                      \
+		mc_##name(&MMR(cpu, in->reg & 7), p);                  \
 		cpu->fpu.st[in->reg & 7].se = 0xffff;                  \
 		mmx_touch(cpu);                                        \
 		SOFT_NEXT(cpu, in);                                    \
@@ -220,13 +242,27 @@ op_m_mov_rr_st(struct softcpu *cpu, const struct insn *in)
 }
 
 static void
+mc_ld8(uint64_t *d, const void *s)
+{
+	*d = *(const volatile u64a *)s;
+}
+
+static void
+mc_ld4(uint64_t *d, const void *s)
+{
+	*d = *(const volatile u32a *)s;
+}
+
+static void
 op_m_ld8(struct softcpu *cpu, const struct insn *in)
 {
 	const void *p;
 
 	MMX_GATE(cpu, in);
-	if (unlikely((p = fp_ld(cpu, in, 8, 1)) == NULL))
+	if (unlikely(!fp_ldp(cpu, in, 8, 1, &p))) {
+		mmx_ld_slow(cpu, in, mc_ld8, 8);
 		return;
+	}
 	mmx_set(cpu, in->reg & 7, *(const volatile u64a *)p);
 	SOFT_NEXT(cpu, in);
 }
@@ -237,9 +273,20 @@ op_m_ld4(struct softcpu *cpu, const struct insn *in)
 	const void *p;
 
 	MMX_GATE(cpu, in);
-	if (unlikely((p = fp_ld(cpu, in, 4, 1)) == NULL))
+	if (unlikely(!fp_ldp(cpu, in, 4, 1, &p))) {
+		mmx_ld_slow(cpu, in, mc_ld4, 4);
 		return;
+	}
 	mmx_set(cpu, in->reg & 7, *(const volatile u32a *)p);
+	SOFT_NEXT(cpu, in);
+}
+
+static noinline void
+mmx_st_slow(struct softcpu *cpu, const struct insn *in, int size)
+{
+	if (!fp_st_slow(cpu, in, size, 1))
+		return;
+	mmx_touch(cpu);
 	SOFT_NEXT(cpu, in);
 }
 
@@ -252,13 +299,12 @@ op_m_ld4(struct softcpu *cpu, const struct insn *in)
                                                                        \
 		MMX_GATE(cpu, in);                                     \
 		v = MMR(cpu, in->reg & 7);                             \
-		if (likely((p = fp_stp(cpu, in, (bits) / 8, 1)) != NULL)) \
-			*(volatile u##bits##a *)p = (uint##bits##_t)v; \
-		else {                                                 \
+		if (unlikely(!fp_stp(cpu, in, (bits) / 8, 1, &p))) {   \
 			*(u64a *)(void *)cpu->fpu.tmp = v;             \
-			if (!fp_st_slow(cpu, in, (bits) / 8, 1))       \
-				return;                                \
+			mmx_st_slow(cpu, in, (bits) / 8);              \
+			return;                                        \
 		}                                                      \
+		*(volatile u##bits##a *)p = (uint##bits##_t)v;         \
 		mmx_touch(cpu);                                        \
 		SOFT_NEXT(cpu, in);                                    \
 	}

@@ -414,7 +414,12 @@ ibind_movbe(const struct soft_dec *d, struct insn *in)
 		{op_movbe_mr16, op_movbe_mr32, op_movbe_mr64},
 	};
 
-	return (tab[d->opcode & 1][int_szi(d) - 1]);
+	unsigned size = d->opsize;
+
+	/* The decoder takes 66 as a part of the P_66 rows' opcode. */
+	if (d->row->prefix == P_66 && size != 8)
+		size ^= 6;
+	return (tab[d->opcode & 1][(unsigned)__builtin_ctz(size) - 1]);
 }
 
 static void

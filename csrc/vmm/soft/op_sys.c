@@ -148,30 +148,16 @@ op_invpcid(struct softcpu *cpu, const struct insn *in)
 	type = cpu->gpr[in->reg];
 	if (!(cpu->mode & MODE_64))
 		type = (uint32_t)type;
-	if (type > 3 || (desc[0] >> 12) != 0 ||
-	    (type <= 1 && desc[0] != 0 && !(cpu->cr4 & CR4_PCIDE)) ||
+	/* Without CR4.PCIDE only PCID 0 exists. */
+	if (type > 3 || (desc[0] >> 12) != 0 || (type <= 1 && desc[0] != 0) ||
 	    (type == 0 && !sys_canonical(desc[1]))) {
 		soft_fault_err(cpu, in, X_GP, 0);
 		return;
 	}
-	switch (type) {
-	case 0:
-		if (desc[0] == (cpu->cr3 & 0xfff) ||
-		    !(cpu->cr4 & CR4_PCIDE))
-			soft_tlb_flush_page(cpu, desc[1]);
-		else
-			soft_tlb_flush_pcid(cpu, (uint16_t)desc[0], false);
-		break;
-	case 1:
-		soft_tlb_flush_pcid(cpu, (uint16_t)desc[0], false);
-		break;
-	case 2:
-		soft_tlb_flush(cpu, false);
-		break;
-	default:
-		soft_tlb_flush_pcid(cpu, 0, true);
-		break;
-	}
+	if (type == 0)
+		soft_tlb_flush_page(cpu, desc[1]);
+	else
+		soft_tlb_flush(cpu, type != 2);
 	soft_end(cpu, in);
 }
 
@@ -311,7 +297,7 @@ static void
 op_clac(struct softcpu *cpu, const struct insn *in)
 {
 	cpu->rfl &= ~FL_AC;
-	if (cpu->cr4 & CR4_SMAP)
+	if ((cpu->cr4 & CR4_SMAP) && cpu->tlb == cpu->tlbs[TLB_SUPER])
 		cpu->tlb = cpu->tlbs[TLB_SMAP];
 	SOFT_NEXT(cpu, in);
 }
@@ -320,7 +306,8 @@ static void
 op_stac(struct softcpu *cpu, const struct insn *in)
 {
 	cpu->rfl |= FL_AC;
-	cpu->tlb = cpu->tlbs[TLB_SUPER];
+	if (cpu->tlb == cpu->tlbs[TLB_SMAP])
+		cpu->tlb = cpu->tlbs[TLB_SUPER];
 	SOFT_NEXT(cpu, in);
 }
 

@@ -156,13 +156,12 @@ x87_ld_slow(struct softcpu *cpu, const struct insn *in, int size)
 	{                                                              \
 		const void *p;                                         \
                                                                        \
-		if (unlikely(!cpu->fpu.x87_ok)) {                      \
+		if (unlikely(!cpu->fpu.x87_ok) ||                      \
+		    unlikely(!fp_ldp(cpu, in, size, 1, &p))) {         \
 			x87_ld_slow(cpu, in, size);                    \
 			return;                                        \
 		}                                                      \
-		if (unlikely((p = fp_ld(cpu, in, size, 1)) == NULL))   \
-			return;                                        \
-		x87_note_mem(cpu, in);                                 \
+		x87_note(cpu, in);                                     \
 		x87_call(in, (void *)(uintptr_t)p);                    \
 		SOFT_NEXT(cpu, in);                                    \
 	}                                                              \
@@ -232,11 +231,11 @@ x87_st_slow(struct softcpu *cpu, const struct insn *in, int size)
 		void *p;                                               \
                                                                        \
 		if (unlikely(!cpu->fpu.x87_ok) ||                      \
-		    unlikely((p = fp_stp(cpu, in, size, 1)) == NULL)) { \
+		    unlikely(!fp_stp(cpu, in, size, 1, &p))) {         \
 			x87_st_slow(cpu, in, size);                    \
 			return;                                        \
 		}                                                      \
-		x87_note_mem(cpu, in);                                 \
+		x87_note(cpu, in);                                     \
 		x87_call(in, p);                                       \
 		SOFT_NEXT(cpu, in);                                    \
 	}                                                              \

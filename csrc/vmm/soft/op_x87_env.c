@@ -36,10 +36,16 @@ FP_BIND1(fwait, op_fwait)
 /* ---- control word ---- */
 
 static noinline void
-fldcw_slow(struct softcpu *cpu, const struct insn *in, uint32_t cw)
+fldcw_slow(struct softcpu *cpu, const struct insn *in)
 {
+	const void *p;
+
+	if (!soft_fpu_check(cpu, in, true))
+		return;
+	if ((p = fp_ld(cpu, in, 2, 1)) == NULL)
+		return;
 	x87_evict(cpu);
-	cpu->fpu.fcw = (uint16_t)cw;
+	cpu->fpu.fcw = (*(const volatile u16a *)p & 0x1f3f) | 0x40;
 	x87_summary(cpu);
 	SOFT_NEXT(cpu, in);
 }
@@ -51,13 +57,14 @@ op_fldcw(struct softcpu *cpu, const struct insn *in)
 	const void *p;
 	uint32_t cw;
 
-	if (unlikely(!cpu->fpu.x87_ok) && !soft_fpu_check(cpu, in, true))
+	if (unlikely(!cpu->fpu.x87_ok) ||
+	    unlikely(!fp_ldp(cpu, in, 2, 1, &p))) {
+		fldcw_slow(cpu, in);
 		return;
-	if (unlikely((p = fp_ld(cpu, in, 2, 1)) == NULL))
-		return;
+	}
 	cw = (*(const volatile u16a *)p & 0x1f3fu) | 0x40;
-	if (unlikely(!cpu->fpu.x87_ok || (cw & FCW_MASKS) != FCW_MASKS)) {
-		fldcw_slow(cpu, in, cw);
+	if (unlikely((cw & FCW_MASKS) != FCW_MASKS)) {
+		fldcw_slow(cpu, in);
 		return;
 	}
 	cpu->fpu.fcw = (uint16_t)cw;
@@ -66,7 +73,6 @@ op_fldcw(struct softcpu *cpu, const struct insn *in)
 }
 FP_BIND1(fldcw, op_fldcw)
 
-/* Store 2 bytes, value already in tmp for the slow way. */
 static void
 op_fnstcw(struct softcpu *cpu, const struct insn *in)
 {
@@ -74,13 +80,12 @@ op_fnstcw(struct softcpu *cpu, const struct insn *in)
 
 	if (unlikely(!cpu->fpu.fpu_ok) && !soft_fpu_check(cpu, in, false))
 		return;
-	if (likely((p = fp_stp(cpu, in, 2, 1)) != NULL))
-		*(volatile u16a *)p = cpu->fpu.fcw;
-	else {
+	if (unlikely(!fp_stp(cpu, in, 2, 1, &p))) {
 		memcpy(cpu->fpu.tmp, &cpu->fpu.fcw, 2);
-		if (!fp_st_slow(cpu, in, 2, 1))
-			return;
+		sse_st_slow(cpu, in, 2, 1);
+		return;
 	}
+	*(volatile u16a *)p = cpu->fpu.fcw;
 	SOFT_NEXT(cpu, in);
 }
 FP_BIND1(fnstcw, op_fnstcw)
@@ -113,13 +118,12 @@ op_fnstsw_m(struct softcpu *cpu, const struct insn *in)
 	if (unlikely(!cpu->fpu.fpu_ok) && !soft_fpu_check(cpu, in, false))
 		return;
 	sw = (uint16_t)fsw_now(cpu);
-	if (likely((p = fp_stp(cpu, in, 2, 1)) != NULL))
-		*(volatile u16a *)p = sw;
-	else {
-		*(volatile u16a *)(void *)cpu->fpu.tmp = sw;
-		if (!fp_st_slow(cpu, in, 2, 1))
-			return;
+	if (unlikely(!fp_stp(cpu, in, 2, 1, &p))) {
+		memcpy(cpu->fpu.tmp, &sw, 2);
+		sse_st_slow(cpu, in, 2, 1);
+		return;
 	}
+	*(volatile u16a *)p = sw;
 	SOFT_NEXT(cpu, in);
 }
 FP_BIND2(fnstsw, op_fnstsw_ax, op_fnstsw_m)

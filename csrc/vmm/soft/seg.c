@@ -1,6 +1,6 @@
 /*
- * Segmentation: descriptor fetch, segment register loads with their checks,
- * and the execution mode that follows from segments and control registers.
+ * Segmentation: descriptor fetch and segment register loads with their
+ * checks.  What mode follows from the segments is soft_mode.c's business.
  */
 #include "sys_local.h"
 
@@ -262,70 +262,4 @@ soft_load_seg(struct softcpu *cpu, int seg, uint16_t sel)
 		return (false);
 	soft_mode_update(cpu);
 	return (true);
-}
-
-static bool
-seg_flat_data(const struct softseg *s)
-{
-	return (s->base == 0 && s->limit == ~0u &&
-	    (s->attr & (AT_UNUSABLE | AT_P | AT_S | AT_CODE | AT_EC |
-			   AT_RW)) == (AT_P | AT_S | AT_RW));
-}
-
-static uint32_t
-mode_segments(const struct softcpu *cpu)
-{
-	const struct softseg *cs = &cpu->seg[S_CS];
-	uint32_t mode;
-
-	mode = 0;
-	if (cs->attr & AT_DB)
-		mode |= MODE_CS32;
-	if (cpu->seg[S_SS].attr & AT_DB)
-		mode |= MODE_SS32;
-	if (cs->base == 0 && cs->limit == ~0u)
-		mode |= MODE_CSFLAT;
-	if ((mode & MODE_CSFLAT) && (cs->attr & AT_RW) &&
-	    seg_flat_data(&cpu->seg[S_DS]) && seg_flat_data(&cpu->seg[S_ES]) &&
-	    seg_flat_data(&cpu->seg[S_SS]))
-		mode |= MODE_FLAT;
-	return (mode);
-}
-
-void
-soft_mode_update(struct softcpu *cpu)
-{
-	uint32_t mode;
-	int i;
-
-	mode = 0;
-	if (cpu->cr0 & CR0_PE)
-		mode |= (cpu->rfl & FL_VM) ? MODE_V86 : MODE_PROT;
-	if (sys_lma(cpu))
-		mode |= MODE_LONG;
-	if (cpu->cpl == 0)
-		mode |= MODE_CPL0;
-	else if (cpu->cpl == 3)
-		mode |= MODE_CPL3;
-	if (cpu->rfl & FL_TF)
-		mode |= MODE_TF;
-	for (i = 0; i < 6; i++)
-		cpu->segbase[i] = cpu->seg[i].base;
-	cpu->segbase[S_FLAT] = 0;
-	if (sys_lma(cpu) && (cpu->seg[S_CS].attr & AT_L)) {
-		/* Constant bits keep the number of block keys small. */
-		mode |= MODE_64;
-		for (i = S_ES; i <= S_DS; i++)
-			cpu->segbase[i] = 0;
-	} else
-		mode |= mode_segments(cpu);
-	cpu->csbase = cpu->segbase[S_CS];
-	cpu->mode = mode;
-	cpu->modekey = (uint64_t)mode << 48;
-	if (cpu->cpl == 3)
-		cpu->tlb = cpu->tlbs[TLB_USER];
-	else if ((cpu->cr4 & CR4_SMAP) && !(cpu->rfl & FL_AC))
-		cpu->tlb = cpu->tlbs[TLB_SMAP];
-	else
-		cpu->tlb = cpu->tlbs[TLB_SUPER];
 }

@@ -1,6 +1,7 @@
 /*
  * CPUID bits that this engine implements.  Instruction sets follow from the
- * opcode rows (soft_features()); system features are listed here.
+ * opcode rows (soft_features()); system features are listed here.  PCID is
+ * not: translations carry no tag.
  */
 #include "soft_core_local.h"
 
@@ -16,7 +17,6 @@ static const struct feature_bit leaf1[] = {
 	{ SF_PCLMUL, ECX, 1 },
 	{ SF_SSSE3, ECX, 9 },
 	{ SF_CX16, ECX, 13 },
-	{ 0, ECX, 17 }, /* PCID */
 	{ SF_SSE41, ECX, 19 },
 	{ SF_SSE42, ECX, 20 },
 	{ 0, ECX, 21 }, /* x2APIC */

@@ -200,7 +200,7 @@ static int
 soft_memmap(void *vmi, vm_paddr_t gpa, size_t len, void *hva, int prot)
 {
 	struct softvm *svm = vmi;
-	uint64_t seq[VM_MAXCPU];
+	uint64_t seq[VM_MAXCPU] = { 0 };
 	struct softcpu *cpu;
 
 	(void)gpa;

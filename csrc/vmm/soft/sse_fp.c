@@ -67,13 +67,11 @@ SSE_F(cvttpd2dq, KA16)
 	{                                                              \
 		const void *p;                                         \
                                                                        \
-		if (unlikely(!cpu->fpu.ssefp_ok)) {                    \
+		if (unlikely(!cpu->fpu.ssefp_ok) ||                    \
+		    unlikely(!FP_LDK(cpu, in, kind, &p))) {            \
 			sse_fp_slow(cpu, in, c_##name##sfx, kind);     \
 			return;                                        \
 		}                                                      \
-		p = fp_ld(cpu, in, (kind) & K_SIZE, 1);                \
-		if (unlikely(p == NULL))                               \
-			return;                                        \
 		XMM(cpu, in->reg) = c_##name##sfx(XMM(cpu, in->reg),   \
 		    sse_get(p, (kind) & K_SIZE));                      \
 		SOFT_NEXT(cpu, in);                                    \
@@ -109,13 +107,11 @@ SSE_FROMGS(cvtsi2sd)
 	{                                                              \
 		const void *p;                                         \
                                                                        \
-		if (unlikely(!cpu->fpu.ssefp_ok)) {                    \
+		if (unlikely(!cpu->fpu.ssefp_ok) ||                    \
+		    unlikely(!FP_LDK(cpu, in, kind, &p))) {            \
 			sse_gpr_slow(cpu, in, g_##name, kind);         \
 			return;                                        \
 		}                                                      \
-		p = fp_ld(cpu, in, (kind) & K_SIZE, 1);                \
-		if (unlikely(p == NULL))                               \
-			return;                                        \
 		dest g_##name(XMM(cpu, in->reg & 15),                  \
 		    sse_get(p, (kind) & K_SIZE));                      \
 		SOFT_NEXT(cpu, in);                                    \

@@ -43,9 +43,13 @@ imm_stub(const char *table, const struct insn *in)
 	{                                                              \
 		const void *p;                                         \
                                                                        \
-		SSE_GATE(cpu, in);                                     \
-		if (unlikely((p = fp_ld(cpu, in, size, al)) == NULL))  \
+		if (unlikely(!cpu->fpu.sse_ok) ||                      \
+		    unlikely(!fp_ldp(cpu, in, size, al, &p))) {        \
+			sse_int_slow(cpu, in,                          \
+			    imm_stub(soft_imm_##name, in),             \
+			    (size) | ((al) == 16 ? K_ALIGN : 0));      \
 			return;                                        \
+		}                                                      \
 		XMM(cpu, in->reg) = imm_stub(soft_imm_##name, in)(     \
 		    XMM(cpu, in->reg), sse_get(p, size));              \
 		SOFT_NEXT(cpu, in);                                    \
@@ -71,15 +75,12 @@ imm_stub(const char *table, const struct insn *in)
 	{                                                              \
 		const void *p;                                         \
                                                                        \
-		if (unlikely(!cpu->fpu.ssefp_ok)) {                    \
+		if (unlikely(!cpu->fpu.ssefp_ok) ||                    \
+		    unlikely(!FP_LDK(cpu, in, kind, &p))) {            \
 			sse_fp_slow(cpu, in,                           \
 			    imm_stub(soft_imm_##name, in), kind);      \
 			return;                                        \
 		}                                                      \
-		p = fp_ld(cpu, in, (kind) & K_SIZE,                    \
-		    (kind) & K_ALIGN ? 16 : 1);                        \
-		if (unlikely(p == NULL))                               \
-			return;                                        \
 		XMM(cpu, in->reg) = imm_stub(soft_imm_##name, in)(     \
 		    XMM(cpu, in->reg), sse_get(p, (kind) & K_SIZE));   \
 		SOFT_NEXT(cpu, in);                                    \

@@ -8,6 +8,13 @@
 
 /* ---- 16 bytes ---- */
 
+static __m128i
+c_mov(__m128i d, __m128i s)
+{
+	(void)d;
+	return (s);
+}
+
 static void
 op_mov_rr(struct softcpu *cpu, const struct insn *in)
 {
@@ -31,9 +38,12 @@ op_mov_rr_st(struct softcpu *cpu, const struct insn *in)
 	{                                                              \
 		const void *p;                                         \
                                                                        \
-		SSE_GATE(cpu, in);                                     \
-		if (unlikely((p = fp_ld(cpu, in, 16, align)) == NULL)) \
+		if (unlikely(!cpu->fpu.sse_ok) ||                      \
+		    unlikely(!fp_ldp(cpu, in, 16, align, &p))) {       \
+			sse_int_slow(cpu, in, c_mov,                   \
+			    16 | ((align) == 16 ? K_ALIGN : 0));       \
 			return;                                        \
+		}                                                      \
 		XMM(cpu, in->reg) = fp_get16(p);                       \
 		SOFT_NEXT(cpu, in);                                    \
 	}                                                              \
@@ -43,14 +53,13 @@ op_mov_rr_st(struct softcpu *cpu, const struct insn *in)
 		void *p;                                               \
                                                                        \
 		SSE_GATE(cpu, in);                                     \
-		if (likely((p = fp_stp(cpu, in, 16, align)) != NULL))  \
-			*(__m128i_u *)p = XMM(cpu, in->reg);           \
-		else {                                                 \
+		if (unlikely(!fp_stp(cpu, in, 16, align, &p))) {       \
 			*(__m128i_u *)(void *)cpu->fpu.tmp =           \
 			    XMM(cpu, in->reg);                         \
-			if (!fp_st_slow(cpu, in, 16, align))           \
-				return;                                \
+			sse_st_slow(cpu, in, 16, align);               \
+			return;                                        \
 		}                                                      \
+		*(__m128i_u *)p = XMM(cpu, in->reg);                   \
 		SOFT_NEXT(cpu, in);                                    \
 	}
 MOV16(a, 16)
@@ -120,9 +129,11 @@ op_ld4(struct softcpu *cpu, const struct insn *in)
 {
 	const void *p;
 
-	SSE_GATE(cpu, in);
-	if (unlikely((p = fp_ld(cpu, in, 4, 1)) == NULL))
+	if (unlikely(!cpu->fpu.sse_ok) ||
+	    unlikely(!fp_ldp(cpu, in, 4, 1, &p))) {
+		sse_int_slow(cpu, in, c_mov, 4);
 		return;
+	}
 	XMM(cpu, in->reg) = fp_get4(p);
 	SOFT_NEXT(cpu, in);
 }
@@ -132,28 +143,28 @@ op_ld8(struct softcpu *cpu, const struct insn *in)
 {
 	const void *p;
 
-	SSE_GATE(cpu, in);
-	if (unlikely((p = fp_ld(cpu, in, 8, 1)) == NULL))
+	if (unlikely(!cpu->fpu.sse_ok) ||
+	    unlikely(!fp_ldp(cpu, in, 8, 1, &p))) {
+		sse_int_slow(cpu, in, c_mov, 8);
 		return;
+	}
 	XMM(cpu, in->reg) = fp_get8(p);
 	SOFT_NEXT(cpu, in);
 }
 
-/* A value of 1, 2, 4 or 8 bytes to memory. */
+/* A value of 1, 2, 4 or 8 bytes to memory, and the next instruction. */
 #define ST(bits, value)                                                \
 	do {                                                           \
 		void *p_;                                              \
                                                                        \
-		p_ = fp_stp(cpu, in, (bits) / 8, 1);                   \
-		if (likely(p_ != NULL))                                \
-			*(volatile u##bits##a *)p_ =                   \
-			    (uint##bits##_t)(value);                   \
-		else {                                                 \
+		if (unlikely(!fp_stp(cpu, in, (bits) / 8, 1, &p_))) {  \
 			*(u##bits##a *)(void *)cpu->fpu.tmp =          \
 			    (uint##bits##_t)(value);                   \
-			if (!fp_st_slow(cpu, in, (bits) / 8, 1))       \
-				return;                                \
+			sse_st_slow(cpu, in, (bits) / 8, 1);           \
+			return;                                        \
 		}                                                      \
+		*(volatile u##bits##a *)p_ = (uint##bits##_t)(value);  \
+		SOFT_NEXT(cpu, in);                                    \
 	} while (0)
 typedef uint8_t u8a;
 
@@ -165,7 +176,6 @@ op_st4(struct softcpu *cpu, const struct insn *in)
 {
 	SSE_GATE(cpu, in);
 	ST(32, XD(in->reg, 0));
-	SOFT_NEXT(cpu, in);
 }
 
 static void
@@ -173,7 +183,6 @@ op_st8(struct softcpu *cpu, const struct insn *in)
 {
 	SSE_GATE(cpu, in);
 	ST(64, XQ(in->reg, 0));
-	SOFT_NEXT(cpu, in);
 }
 
 static void
@@ -181,7 +190,6 @@ op_st8_hi(struct softcpu *cpu, const struct insn *in)
 {
 	SSE_GATE(cpu, in);
 	ST(64, XQ(in->reg, 1));
-	SOFT_NEXT(cpu, in);
 }
 FP_BIND2(movss_ld, op_movss_rr, op_ld4)
 FP_BIND2(movss_st, op_movss_rr_st, op_st4)
@@ -192,14 +200,29 @@ FP_BIND2(movq_st, op_movq_rr_st, op_st8)
 
 /* ---- halves ---- */
 
+static __m128i
+c_ldlo(__m128i d, __m128i s)
+{
+	__asm__("movsd %1,%0" : "+x"(d) : "x"(s));
+	return (d);
+}
+
+static __m128i
+c_ldhi(__m128i d, __m128i s)
+{
+	return (_mm_unpacklo_epi64(d, s));
+}
+
 #define LDHALF(name, half)                                             \
 	static void op_##name(struct softcpu *cpu, const struct insn *in) \
 	{                                                              \
 		const void *p;                                         \
                                                                        \
-		SSE_GATE(cpu, in);                                     \
-		if (unlikely((p = fp_ld(cpu, in, 8, 1)) == NULL))      \
+		if (unlikely(!cpu->fpu.sse_ok) ||                      \
+		    unlikely(!fp_ldp(cpu, in, 8, 1, &p))) {            \
+			sse_int_slow(cpu, in, c_##name, 8);            \
 			return;                                        \
+		}                                                      \
 		XQ(in->reg, half) = *(const volatile u64a *)p;         \
 		SOFT_NEXT(cpu, in);                                    \
 	}
@@ -285,14 +308,12 @@ static void
 op_movnti_l(struct softcpu *cpu, const struct insn *in)
 {
 	ST(32, DREG(cpu, in->reg));
-	SOFT_NEXT(cpu, in);
 }
 
 static void
 op_movnti_q(struct softcpu *cpu, const struct insn *in)
 {
 	ST(64, QREG(cpu, in->reg));
-	SOFT_NEXT(cpu, in);
 }
 
 soft_op
@@ -399,35 +420,29 @@ op_maskmovq(struct softcpu *cpu, const struct insn *in)
 }
 
 /*
- * The decoder sees a register operand; the record is given the address of
- * [rDI], with the segment that a prefix may have put there.
+ * The decoder sees a register operand but has resolved segment and address
+ * size as for a string instruction; the record gets [rDI] as its address.
  */
 static void
-maskmov_addr(const struct soft_dec *dec, struct insn *in)
+maskmov_addr(struct insn *in)
 {
 	in->base = R_DI;
 	in->index = R_ZERO;
 	in->scale = 0;
 	in->disp = 0;
-	if (dec->asize == 2)
-		in->flags |= IN_AS16;
-	else if (dec->asize == 4)
-		in->flags |= IN_AS32;
-	/* The slow way is right for every mode. */
-	in->amode = AM_SLOW;
 }
 
 soft_op
 bind_maskmovdqu(const struct soft_dec *dec, struct insn *in)
 {
-	maskmov_addr(dec, in);
+	maskmov_addr(in);
 	return (op_maskmovdqu);
 }
 
 soft_op
 bind_maskmovq(const struct soft_dec *dec, struct insn *in)
 {
-	maskmov_addr(dec, in);
+	maskmov_addr(in);
 	return (op_maskmovq);
 }
 
@@ -447,8 +462,7 @@ bind_maskmovq(const struct soft_dec *dec, struct insn *in)
 	{                                                              \
 		SSE_GATE(cpu, in);                                     \
 		ST(bits, ((u##bits##a *)(void *)                       \
-			cpu->fpu.ymm[in->reg])[in->imm & (lanes - 1)]); \
-		SOFT_NEXT(cpu, in);                                    \
+			cpu->fpu.ymm[in->reg])[in->imm & (lanes - 1)]);        \
 	}
 PEXTR(pextrb, 8, 16)
 PEXTR(pextrw, 16, 8)

@@ -170,6 +170,35 @@ sse_fp_slow(struct softcpu *cpu, const struct insn *in, sse_core core,
 }
 
 static bool
+sse_int_do(struct softcpu *cpu, const struct insn *in, sse_core core,
+    uint32_t kind)
+{
+	__m128i s;
+
+	if (!soft_sse_check(cpu, in) || !sse_source(cpu, in, kind, &s))
+		return (false);
+	XMM(cpu, in->reg) = core(XMM(cpu, in->reg), s);
+	return (true);
+}
+
+noinline void
+sse_int_slow(struct softcpu *cpu, const struct insn *in, sse_core core,
+    uint32_t kind)
+{
+	if (!sse_int_do(cpu, in, core, kind))
+		return;
+	SOFT_NEXT(cpu, in);
+}
+
+noinline void
+sse_st_slow(struct softcpu *cpu, const struct insn *in, int size, int align)
+{
+	if (!fp_st_slow(cpu, in, size, align))
+		return;
+	SOFT_NEXT(cpu, in);
+}
+
+static bool
 sse_gpr_do(struct softcpu *cpu, const struct insn *in, sse_gcore core,
     uint32_t kind)
 {

@@ -169,9 +169,9 @@ FP_BIND2(crc32_b, op_crc8_r, op_crc8_m)
 soft_op
 bind_crc32_v(const struct soft_dec *dec, struct insn *in)
 {
-	if (dec->rex & 8)
+	if (dec->opsize == 8)
 		return (dec->mem ? op_crc64_m : op_crc64_r);
-	if (dec->p66)
+	if (dec->opsize == 2)
 		return (dec->mem ? op_crc16_m : op_crc16_r);
 	return (dec->mem ? op_crc32_m : op_crc32_r);
 }

@@ -62,7 +62,6 @@
 #define CR4_OSXMMEXCPT 0x400u
 #define CR4_UMIP 0x800u
 #define CR4_FSGSBASE 0x10000u
-#define CR4_PCIDE 0x20000u
 #define CR4_OSXSAVE 0x40000u
 #define CR4_SMEP 0x100000u
 #define CR4_SMAP 0x200000u
@@ -130,7 +129,6 @@ sys_done(struct softcpu *cpu, uint64_t rip)
 {
 	cpu->rip = rip;
 	cpu->stop = STOP_NONE;
-	cpu->recheck = true;
 }
 /* Record #vec(err) and answer false: "return (sys_fail(...));". */
 static inline bool

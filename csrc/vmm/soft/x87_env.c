@@ -65,7 +65,7 @@ soft_fpu_check(struct softcpu *cpu, const struct insn *in, bool wait)
 	return (true);
 }
 
-bool
+noinline bool
 soft_sse_check(struct softcpu *cpu, const struct insn *in)
 {
 	if ((cpu->cr0 & FP_CR0_EM) || !(cpu->cr4 & FP_CR4_OSFXSR)) {
@@ -93,6 +93,13 @@ soft_mmx_check(struct softcpu *cpu, const struct insn *in)
 	cpu->fpu.host_mmx = 1;
 	soft_fpu_mode_update(cpu);
 	return (true);
+}
+
+noinline void
+mmx_again(struct softcpu *cpu, const struct insn *in)
+{
+	if (soft_mmx_check(cpu, in))
+		in->op(cpu, in);
 }
 
 /* ---- images ---- */

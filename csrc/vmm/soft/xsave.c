@@ -48,7 +48,7 @@ stmxcsr_do(struct softcpu *cpu, const struct insn *in)
 	if (!cpu->fpu.sse_ok && !soft_sse_check(cpu, in))
 		return (false);
 	v = fp_mxcsr(cpu);
-	if ((p = fp_stp(cpu, in, 4, 1)) != NULL) {
+	if (fp_stp(cpu, in, 4, 1, &p)) {
 		*(volatile u32a *)p = v;
 		return (true);
 	}

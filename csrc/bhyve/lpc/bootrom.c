@@ -1,0 +1,194 @@
+/*
+ * Firmware: the ROM ends at 4 GB, and its variable store stands right below
+ * it as a flash part that understands the CFI command set.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bootrom.h"
+#include "config.h"
+#include "debug.h"
+#include "mem.h"
+#include "pci_lpc.h"
+#include "vmmapi.h"
+
+#define PAGE_SIZE 4096UL
+#define TOP_OF_4GB (4UL << 30)
+
+/* CFI commands (Intel 28F). */
+#define CFI_PROGRAM_ALT 0x10
+#define CFI_PROGRAM 0x40
+#define CFI_CLEAR_STATUS 0x50
+#define CFI_READ_STATUS 0x70
+#define CFI_READ_ARRAY 0xff
+#define CFI_STATUS_READY 0x80
+
+static struct {
+	pthread_mutex_t mtx;
+	uint8_t *mem;
+	uint64_t gpa, size;
+	uint8_t cmd;
+} var = { .mtx = PTHREAD_MUTEX_INITIALIZER };
+
+static int
+open_image(const char *path, int flags, size_t *size)
+{
+	struct stat st;
+	int fd;
+
+	fd = open(path, flags | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) != 0) {
+		EPRINTLN("Error opening bootrom \"%s\": %s", path,
+		    strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return (-1);
+	}
+	if (!S_ISREG(st.st_mode) || st.st_size <= 0 ||
+	    (size_t)st.st_size > BOOTROM_MAX_SIZE ||
+	    (size_t)st.st_size % PAGE_SIZE != 0) {
+		EPRINTLN("Bootrom \"%s\": its size must be a multiple of "
+			 "%lu bytes and at most %lu MB",
+		    path, PAGE_SIZE, BOOTROM_MAX_SIZE >> 20);
+		close(fd);
+		return (-1);
+	}
+	*size = (size_t)st.st_size;
+	return (fd);
+}
+
+static int
+var_handler(struct vcpu *vcpu, int dir, uint64_t addr, int size,
+    uint64_t *val, void *arg1, long arg2)
+{
+	uint64_t offset = addr - var.gpa;
+
+	if (offset >= var.size || var.size - offset < (uint64_t)size)
+		return (-1);
+	pthread_mutex_lock(&var.mtx);
+	if (dir == MEM_F_READ) {
+		*val = CFI_STATUS_READY;
+		if (var.cmd == CFI_READ_ARRAY) {
+			*val = 0;
+			memcpy(val, var.mem + offset, (size_t)size);
+		}
+	} else if (var.cmd == CFI_PROGRAM || var.cmd == CFI_PROGRAM_ALT) {
+		memcpy(var.mem + offset, val, (size_t)size);
+		var.cmd = CFI_READ_STATUS;
+	} else {
+		switch ((uint8_t)*val) {
+		case CFI_PROGRAM:
+		case CFI_PROGRAM_ALT:
+		case CFI_READ_STATUS:
+		case CFI_READ_ARRAY:
+			var.cmd = (uint8_t)*val;
+			break;
+		case CFI_CLEAR_STATUS:
+		default:
+			var.cmd = CFI_READ_ARRAY;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&var.mtx);
+	return (0);
+}
+
+/* The store's file is its memory, so the guest's writes persist. */
+static int
+load_vars(const char *path, uint64_t top)
+{
+	struct mem_range mr = {
+		.name = "bootvars",
+		.flags = MEM_F_RW,
+		.handler = var_handler,
+	};
+	size_t size;
+	void *mem;
+	int error, fd;
+
+	fd = open_image(path, O_RDWR, &size);
+	if (fd < 0)
+		return (-1);
+	if (size > top - (TOP_OF_4GB - BOOTROM_MAX_SIZE)) {
+		EPRINTLN("bootrom and variables exceed %lu MB",
+		    BOOTROM_MAX_SIZE >> 20);
+		close(fd);
+		return (-1);
+	}
+	mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (mem == MAP_FAILED) {
+		EPRINTLN("Error mapping \"%s\": %s", path, strerror(errno));
+		return (-1);
+	}
+	var.mem = mem;
+	var.size = size;
+	var.gpa = top - size;
+	var.cmd = CFI_READ_ARRAY;
+	mr.base = var.gpa;
+	mr.size = var.size;
+	error = register_mem(&mr);
+	if (error != 0)
+		EPRINTLN("bootvars: %s", strerror(error));
+	return (error);
+}
+
+static int
+read_image(int fd, char *buf, size_t size)
+{
+	size_t done;
+	ssize_t n;
+
+	for (done = 0; done < size; done += (size_t)n) {
+		n = pread(fd, buf + done, size - done, (off_t)done);
+		if (n < 0 && errno == EINTR)
+			n = 0;
+		else if (n <= 0)
+			return (-1);
+	}
+	return (0);
+}
+
+int
+bootrom_load(struct vmctx *ctx)
+{
+	const char *path, *vars;
+	uint64_t gpa;
+	size_t size;
+	char *seg;
+	int fd;
+
+	path = lpc_bootrom();
+	fd = open_image(path, O_RDONLY, &size);
+	if (fd < 0)
+		return (-1);
+	seg = vm_create_devmem(ctx, VM_BOOTROM, "bootrom", BOOTROM_MAX_SIZE);
+	if (seg == MAP_FAILED) {
+		EPRINTLN("bootrom: %s", strerror(errno));
+		close(fd);
+		return (-1);
+	}
+	if (read_image(fd, seg + (BOOTROM_MAX_SIZE - size), size) != 0) {
+		EPRINTLN("Incomplete read of bootrom \"%s\"", path);
+		close(fd);
+		return (-1);
+	}
+	close(fd);
+	gpa = TOP_OF_4GB - size;
+	if (vm_mmap_memseg(ctx, gpa, VM_BOOTROM,
+		(int64_t)(BOOTROM_MAX_SIZE - size), size,
+		VM_PROT_READ | VM_PROT_EXEC) != 0) {
+		EPRINTLN("bootrom: cannot map: %s", strerror(errno));
+		return (-1);
+	}
+	vars = get_config_value("bootvars");
+	return (vars != NULL ? load_vars(vars, gpa) : 0);
+}

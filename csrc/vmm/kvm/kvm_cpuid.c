@@ -1,0 +1,176 @@
+/*
+ * CPUID: the policy of x86_cpuid.c, cut to what KVM carries, handed to KVM as
+ * a table before the first KVM_RUN.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "kvm_local.h"
+
+#define CPUID_MAX 256
+#define HV_LEAF 0x40000000u
+#define EXT_LEAF 0x80000000u
+
+static struct kvm_cpuid2 *
+cpuid_alloc(void)
+{
+	struct kvm_cpuid2 *c;
+
+	c = calloc(1, sizeof(*c) + CPUID_MAX * sizeof(c->entries[0]));
+	if (c != NULL)
+		c->nent = CPUID_MAX;
+	return (c);
+}
+
+int
+kvm_cpuid_init(struct kvm_vm *kv)
+{
+	kv->supported = cpuid_alloc();
+	if (kv->supported == NULL)
+		return (-1);
+	return (KVM_IOCTL(kv->dev_fd, KVM_GET_SUPPORTED_CPUID, kv->supported));
+}
+
+static const struct kvm_cpuid_entry2 *
+supported_leaf(struct kvm_vm *kv, uint32_t leaf, uint32_t sub)
+{
+	const struct kvm_cpuid_entry2 *e;
+
+	for (uint32_t i = 0; i < kv->supported->nent; i++) {
+		e = &kv->supported->entries[i];
+		if (e->function == leaf &&
+		    ((e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) == 0 ||
+			e->index == sub))
+			return (e);
+	}
+	return (NULL);
+}
+
+static uint32_t
+smaller_byte(uint32_t a, uint32_t b, int shift)
+{
+	uint32_t x = a >> shift & 0xff, y = b >> shift & 0xff;
+
+	return ((x < y ? x : y) << shift);
+}
+
+void
+kvm_cpuid_mask(void *vmi, uint32_t leaf, uint32_t sub, uint32_t *r4)
+{
+	const struct kvm_cpuid_entry2 *e;
+
+	e = supported_leaf(vmi, leaf, sub);
+	switch (leaf) {
+	case 1:
+	case 0x80000001:
+		r4[2] &= e != NULL ? e->ecx : 0;
+		r4[3] &= e != NULL ? e->edx : 0;
+		break;
+	case 7:
+		r4[1] &= e != NULL ? e->ebx : 0;
+		r4[2] &= e != NULL ? e->ecx : 0;
+		r4[3] &= e != NULL ? e->edx : 0;
+		break;
+	case 0xd:
+		if (e == NULL)
+			memset(r4, 0, 4 * sizeof(r4[0]));
+		else if (sub < 2)
+			r4[0] &= e->eax;
+		break;
+	case 0x80000007:
+		r4[3] &= e != NULL ? e->edx : 0;
+		break;
+	case 0x80000008:
+		if (e == NULL)
+			break;
+		/* Physical and linear address bits. */
+		r4[0] = smaller_byte(r4[0], e->eax, 0) |
+		    smaller_byte(r4[0], e->eax, 8);
+		r4[1] &= e->ebx;
+		break;
+	default:
+		break;
+	}
+}
+
+/* How many subleaves a leaf may have; 0: ECX does not matter. */
+static uint32_t
+subleaves(uint32_t leaf)
+{
+	switch (leaf) {
+	case 4:
+	case 0x8000001d:
+		return (6);
+	case 7:
+		return (1);
+	case 0xb:
+		return (3);
+	case 0xd:
+		return (64);
+	default:
+		return (0);
+	}
+}
+
+/* One leaf; false when a subleaf is empty. */
+static bool
+cpuid_add(struct kvm_vcpu *kc, struct kvm_cpuid2 *c, uint32_t leaf,
+    uint32_t sub)
+{
+	struct kvm_cpuid_entry2 *e;
+	uint32_t eax = leaf, ebx = 0, ecx = sub, edx = 0;
+
+	x86_emulate_cpuid(kc->vcpu, &eax, &ebx, &ecx, &edx);
+	if (c->nent == CPUID_MAX || (sub > 1 && (eax | ebx | ecx | edx) == 0))
+		return (false);
+	e = &c->entries[c->nent++];
+	e->function = leaf;
+	e->index = sub;
+	if (subleaves(leaf) != 0)
+		e->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+	e->eax = eax;
+	e->ebx = ebx;
+	e->ecx = ecx;
+	e->edx = edx;
+	return (true);
+}
+
+static void
+cpuid_add_range(struct kvm_vcpu *kc, struct kvm_cpuid2 *c, uint32_t first)
+{
+	uint32_t eax = first, ebx = 0, ecx = 0, edx = 0, last, sub;
+
+	x86_emulate_cpuid(kc->vcpu, &eax, &ebx, &ecx, &edx);
+	last = eax;
+	if (last < first || last - first > 0x40)
+		last = first;
+	for (uint32_t leaf = first; leaf <= last; leaf++) {
+		cpuid_add(kc, c, leaf, 0);
+		for (sub = 1; sub < subleaves(leaf); sub++)
+			cpuid_add(kc, c, leaf, sub);
+	}
+}
+
+/* Returns 0, or -1 with errno. */
+int
+kvm_cpuid_set(struct kvm_vcpu *kc)
+{
+	struct kvm_cpuid2 *c;
+	int rc;
+
+	c = cpuid_alloc();
+	if (c == NULL)
+		return (-1);
+	c->nent = 0;
+	cpuid_add_range(kc, c, 0);
+	cpuid_add_range(kc, c, HV_LEAF);
+	cpuid_add_range(kc, c, EXT_LEAF);
+	rc = KVM_IOCTL(kc->fd, KVM_SET_CPUID2, c);
+	free(c);
+	if (rc < 0)
+		return (-1);
+	kc->cpuid_set = true;
+	return (0);
+}

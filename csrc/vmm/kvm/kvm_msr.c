@@ -1,0 +1,229 @@
+/*
+ * MSRs.  Those that the core keeps for every processor (vmm_msr.c) are
+ * filtered out of KVM and come back as exits, as do those KVM does not know;
+ * what the core does not know either goes to user space.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <x86intrin.h>
+
+#include "kvm_local.h"
+
+#define MSR_TSC 0x10
+#define MSR_TSC_ADJUST 0x3b
+#define MSR_SYSENTER_CS 0x174
+#define MSR_SYSENTER_ESP 0x175
+#define MSR_SYSENTER_EIP 0x176
+#define MSR_DEBUGCTL 0x1d9
+#define MSR_PAT 0x277
+#define MSR_STAR 0xc0000081
+#define MSR_LSTAR 0xc0000082
+#define MSR_CSTAR 0xc0000083
+#define MSR_SF_MASK 0xc0000084
+#define MSR_KGSBASE 0xc0000102
+#define MSR_TSC_AUX 0xc0000103
+#define PAT_RESET 0x0007040600070406ULL
+
+/* The core's: see vmm_rdmsr(). */
+static const struct {
+	uint32_t base;
+	uint32_t count;
+} core_msrs[] = {
+	{ 0x17, 1 },   /* PLATFORM_ID */
+	{ 0x3a, 1 },   /* FEATURE_CONTROL */
+	{ 0x79, 1 },   /* BIOS_UPDT_TRIG */
+	{ 0x8b, 1 },   /* BIOS_SIGN */
+	{ 0xce, 1 },   /* PLATFORM_INFO */
+	{ 0xfe, 1 },   /* MTRRCAP */
+	{ 0x179, 2 },  /* MCG_CAP, MCG_STATUS */
+	{ 0x1a0, 1 },  /* MISC_ENABLE */
+	{ 0x1ad, 2 },  /* TURBO_RATIO_LIMIT */
+	{ 0x200, 120 }, /* MTRRs, PAT */
+	{ 0x2ff, 1 },  /* MTRRdefType */
+	{ 0x400, 128 }, /* machine check banks */
+};
+#define NCORE (sizeof(core_msrs) / sizeof(core_msrs[0]))
+_Static_assert(NCORE <= KVM_MSR_FILTER_MAX_RANGES, "as many as KVM takes");
+
+int
+kvm_msr_init(struct kvm_vm *kv)
+{
+	static uint8_t deny[16]; /* a clear bit refuses; 128 MSRs at most */
+	struct kvm_msr_filter filter;
+
+	memset(&filter, 0, sizeof(filter));
+	filter.flags = KVM_MSR_FILTER_DEFAULT_ALLOW;
+	for (size_t i = 0; i < NCORE; i++) {
+		filter.ranges[i].flags = KVM_MSR_FILTER_READ |
+		    KVM_MSR_FILTER_WRITE;
+		filter.ranges[i].base = core_msrs[i].base;
+		filter.ranges[i].nmsrs = core_msrs[i].count;
+		filter.ranges[i].bitmap = deny;
+	}
+	return (KVM_IOCTL(kv->fd, KVM_X86_SET_MSR_FILTER, &filter));
+}
+
+struct one_msr {
+	struct kvm_msrs head;
+	struct kvm_msr_entry entry;
+};
+
+int
+kvm_getmsr(void *vcpui, uint32_t msr, uint64_t *val)
+{
+	struct kvm_vcpu *kc = vcpui;
+	struct one_msr one;
+
+	memset(&one, 0, sizeof(one));
+	one.head.nmsrs = 1;
+	one.entry.index = msr;
+	/* Returns how many it has read: 0 for an MSR that is not there. */
+	if (ioctl(kc->fd, KVM_GET_MSRS, &one) != 1)
+		return (ENOENT);
+	*val = one.entry.data;
+	return (0);
+}
+
+int
+kvm_setmsr(void *vcpui, uint32_t msr, uint64_t val)
+{
+	struct kvm_vcpu *kc = vcpui;
+	struct one_msr one;
+
+	/* What CPUID offers decides on what is accepted. */
+	if (!kc->cpuid_set && kvm_cpuid_set(kc) != 0)
+		return (errno);
+	memset(&one, 0, sizeof(one));
+	one.head.nmsrs = 1;
+	one.entry.index = msr;
+	one.entry.data = val;
+	if (ioctl(kc->fd, KVM_SET_MSRS, &one) != 1)
+		return (EINVAL);
+	/* EFER and the APIC base show among the system registers. */
+	if (!kc->sregs_dirty)
+		kc->sregs_valid = false;
+	return (0);
+}
+
+/* MSRs that RESET clears; INIT keeps them (Intel SDM 3A table 9-1). */
+int
+kvm_msr_reset(struct kvm_vcpu *kc, bool init)
+{
+	static const uint32_t zero[] = { MSR_SYSENTER_CS, MSR_SYSENTER_ESP,
+		MSR_SYSENTER_EIP, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SF_MASK,
+		MSR_KGSBASE, MSR_TSC_AUX, MSR_DEBUGCTL, MSR_TSC_ADJUST };
+	uint64_t old;
+
+	if (init)
+		return (0);
+	for (size_t i = 0; i < sizeof(zero) / sizeof(zero[0]); i++)
+		if (kvm_getmsr(kc, zero[i], &old) == 0 && old != 0 &&
+		    kvm_setmsr(kc, zero[i], 0) != 0)
+			return (EIO);
+	return (kvm_setmsr(kc, MSR_PAT, PAT_RESET));
+}
+
+static int
+tsc_attr(struct kvm_vcpu *kc, unsigned long cmd, uint64_t *offset)
+{
+	struct kvm_device_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.group = KVM_VCPU_TSC_CTRL;
+	attr.attr = KVM_VCPU_TSC_OFFSET;
+	attr.addr = (uintptr_t)offset;
+	return (ioctl(kc->fd, cmd, &attr) < 0 ? errno : 0);
+}
+
+int
+kvm_get_tsc_offset(void *vcpui, uint64_t *offset)
+{
+	struct kvm_vcpu *kc = vcpui;
+	uint64_t tsc;
+	int error;
+
+	if (tsc_attr(kc, KVM_GET_DEVICE_ATTR, offset) == 0)
+		return (0);
+	error = kvm_getmsr(kc, MSR_TSC, &tsc);
+	if (error == 0)
+		*offset = tsc - __rdtsc();
+	return (error);
+}
+
+int
+kvm_set_tsc_offset(void *vcpui, uint64_t offset)
+{
+	struct kvm_vcpu *kc = vcpui;
+
+	if (tsc_attr(kc, KVM_SET_DEVICE_ATTR, &offset) == 0)
+		return (0);
+	/* An older KVM takes writes close to each other for one clock. */
+	return (kvm_setmsr(kc, MSR_TSC, __rdtsc() + offset));
+}
+
+/*
+ * For user space the instruction is done: RIP stands behind it, and a #GP is
+ * an exception injected with the instruction restarted.
+ */
+static int
+msr_to_user(struct kvm_vcpu *kc, struct vm_exit *vme, bool read)
+{
+	struct kvm_regs *regs, before;
+	int error;
+
+	regs = kvm_regs(kc);
+	if (regs == NULL)
+		return (errno);
+	before = *regs;
+	memset(vme, 0, sizeof(*vme));
+	vme->exitcode = read ? VM_EXITCODE_RDMSR : VM_EXITCODE_WRMSR;
+	vme->rip = before.rip;
+	vme->u.msr.code = kc->run->msr.index;
+	vme->u.msr.wval = read ? 0 : kc->run->msr.data;
+	kc->run->msr.data = 0;
+	kc->run->msr.error = 0;
+	kc->unfinished = true;
+	error = kvm_vcpu_settle(kc);
+	if (error != 0)
+		return (error);
+	regs = kvm_regs(kc);
+	if (regs == NULL)
+		return (errno);
+	/* Only the handler's answer changes these. */
+	regs->rax = before.rax;
+	regs->rdx = before.rdx;
+	kc->regs_dirty = true;
+	return (0);
+}
+
+bool
+kvm_exit_msr(struct kvm_vcpu *kc, struct vm_exit *vme, int *error)
+{
+	struct kvm_run *run = kc->run;
+	uint64_t val = 0;
+	uint32_t msr = run->msr.index;
+	bool read = run->exit_reason == KVM_EXIT_X86_RDMSR;
+	int rc;
+
+	if (read)
+		vmm_stat_incr(kc->vcpu, VMEXIT_RDMSR, 1);
+	else
+		vmm_stat_incr(kc->vcpu, VMEXIT_WRMSR, 1);
+	if (read)
+		rc = vmm_rdmsr(kc->vcpu, msr, &val);
+	else
+		rc = vmm_wrmsr(kc->vcpu, msr, run->msr.data);
+	if (rc == ENOENT && run->msr.reason != KVM_MSR_EXIT_REASON_INVAL) {
+		*error = msr_to_user(kc, vme, read);
+		return (*error == 0);
+	}
+	/* A value that KVM refuses for an MSR of its own is #GP. */
+	run->msr.error = rc != 0;
+	if (read)
+		run->msr.data = val;
+	else if (rc == 0 && msr == MSR_PAT)
+		(void)kvm_setmsr(kc, MSR_PAT, run->msr.data);
+	kc->unfinished = true;
+	return (false);
+}
