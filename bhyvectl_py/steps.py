@@ -259,8 +259,9 @@ def get_intinfo(request: Request, target: Target) -> None:
 def get_stats(request: Request, target: Target) -> None:
     """--get-stats."""
     if request.wants("get-stats"):
+        stats = target.vcpu.get_stats()
         out(f"vcpu{target.vcpu.id} stats:")
-        for name, value in target.vcpu.get_stats().values.items():
+        for name, value in stats.values.items():
             out(f"{name:<40}\t{value}")
 
 

@@ -152,7 +152,10 @@ class VM:
 
     @property
     def backend(self) -> str:
-        """The processor behind the VM: "kvm" or "soft"."""
+        """The processor behind the VM: "kvm" or "soft".
+
+        The choice falls when a vCPU first runs; before that it is "soft".
+        """
         text = lib.vm_get_backend(self.ctx)
         return ffi.string(text).decode() if text else ""
 
@@ -261,9 +264,12 @@ class VM:
     def setup_memory(self, size: int, style: MmapStyle = MmapStyle.ALL) -> None:
         """Give the VM `size` bytes of memory; above 3 GiB it goes to 4 GiB.
 
-        EEXIST: it has some; ENOMEM, ENOSPC: there is no room.
+        A VM that has memory of that size keeps it with its contents.  EINVAL:
+        it has memory of another size, or these are no whole pages; ENOMEM:
+        there is no room; ENOTSUP: the style is SPARSE.
         """
-        self._check(lib.vm_setup_memory(self.ctx, size, style), "vm_setup_memory")
+        if lib.vm_setup_memory(self.ctx, size, style) != 0:
+            raise last_error("vm_setup_memory", self._name, _open_detail())
 
     def map_gpa(self, gpa: int, size: int) -> memoryview:
         """Return a writable view of guest memory.

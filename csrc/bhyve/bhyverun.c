@@ -192,9 +192,9 @@ calc_topology(void)
 	    (uint16_t)get_config_int_default("threads", 1, 1, 65535);
 	machine.sockets = (uint16_t)get_config_int_default("sockets",
 	    explicit_cpus && get_config_value("cores") == NULL &&
-		    get_config_value("threads") == NULL ?
-		machine.ncpus :
-		1,
+		    get_config_value("threads") == NULL
+		? machine.ncpus
+		: 1,
 	    1, 65535);
 	if (config_failed())
 		return (-1);
@@ -323,8 +323,8 @@ setup_memory(void)
 		flags |= VM_MEM_F_WIRED;
 	vm_set_memflags(machine.ctx, flags);
 	if (vm_setup_memory(machine.ctx, memsize, VM_MMAP_ALL) != 0) {
-		EPRINTLN("Unable to set up memory (%d): %s", errno,
-		    strerror(errno));
+		EPRINTLN(
+		    "Unable to set up memory (%d): %s", errno, strerror(errno));
 		return (-1);
 	}
 	return (0);
@@ -335,8 +335,8 @@ set_topology(void)
 {
 	uint16_t cores, maxcpus, sockets, threads;
 
-	if (vm_get_topology(machine.ctx, &sockets, &cores, &threads,
-		&maxcpus) != 0 ||
+	if (vm_get_topology(
+		machine.ctx, &sockets, &cores, &threads, &maxcpus) != 0 ||
 	    maxcpus == 0 || maxcpus > VM_MAXCPU)
 		maxcpus = VM_MAXCPU;
 	if (machine.ncpus > maxcpus) {
@@ -374,9 +374,8 @@ set_capabilities(struct vcpu *vcpu, bool bsp)
 		}
 		vm_set_capability(vcpu, VM_CAP_PAUSE_EXIT, 1);
 	}
-	state = get_config_bool_default("x86.x2apic", false) ?
-	    X2APIC_ENABLED :
-	    X2APIC_DISABLED;
+	state = get_config_bool_default("x86.x2apic", false) ? X2APIC_ENABLED
+							     : X2APIC_DISABLED;
 	if (vm_set_x2apic_state(vcpu, state) != 0) {
 		EPRINTLN("Unable to set x2apic state (%d)", errno);
 		return (-1);
@@ -439,8 +438,8 @@ vcpu_thread(void *arg)
 	pthread_setname_np(pthread_self(), name);
 	if (vcpu_affinity(vcpu_id(vi->vcpu), &set) == 1 &&
 	    pthread_setaffinity_np(pthread_self(), sizeof(set), &set) != 0)
-		EPRINTLN("could not set affinity of vcpu %d",
-		    vcpu_id(vi->vcpu));
+		EPRINTLN(
+		    "could not set affinity of vcpu %d", vcpu_id(vi->vcpu));
 	vm_loop(machine.ctx, vi->vcpu);
 	return (NULL);
 }
@@ -451,8 +450,8 @@ start_vcpus(void)
 	int error, i;
 
 	for (i = machine.ncpus - 1; i >= 0; i--) {
-		error = pthread_create(&machine.vcpus[i].tid, NULL,
-		    vcpu_thread, &machine.vcpus[i]);
+		error = pthread_create(&machine.vcpus[i].tid, NULL, vcpu_thread,
+		    &machine.vcpus[i]);
 		if (error != 0) {
 			EPRINTLN("vcpu %d: cannot start a thread: %s", i,
 			    strerror(error));
@@ -496,7 +495,8 @@ init_platform(void)
 	if (catch_signals() != 0)
 		return (-1);
 	pci_irq_init(ctx);
-	if (atkbdc_init(ctx) != 0 || ioapic_init(ctx) != 0 || rtc_init(ctx) != 0)
+	if (atkbdc_init(ctx) != 0 || ioapic_init(ctx) != 0 ||
+	    rtc_init(ctx) != 0)
 		return (-1);
 	sci_init(ctx);
 	if (e820_init(ctx) != 0)
@@ -504,11 +504,7 @@ init_platform(void)
 	if (lpc_bootrom() != NULL && bootrom_load(ctx) != 0)
 		return (-1);
 	machine.pci_up = true;
-	if (init_pci(ctx) != 0) {
-		EPRINTLN("Device emulation initialization error");
-		return (-1);
-	}
-	return (0);
+	return (init_pci(ctx));
 }
 
 static int

@@ -179,7 +179,7 @@ walk_path(struct config_node *parent, const char *path, bool create)
 		if (c->value != NULL) {
 			if (create) {
 				ewarnx("Failed to add configuration node %s: "
-				    "%.*s is a value",
+				       "%.*s is a value",
 				    start, (int)(path + len - start), start);
 				failed = true;
 			}
@@ -241,7 +241,7 @@ apply_alias(const char *path)
 	size_t i;
 
 	for (i = 0; i < sizeof(config_aliases) / sizeof(config_aliases[0]);
-	    i++) {
+	     i++) {
 		if (strcmp(path, config_aliases[i].old) == 0) {
 			ewarnx("deprecated variable \"%s\", use \"%s\"", path,
 			    config_aliases[i].new);
@@ -327,8 +327,8 @@ set_config_value_if_unset(const char *path, const char *value)
 }
 
 int
-set_config_value_node_if_unset(nvlist_t *parent, const char *name,
-    const char *value)
+set_config_value_node_if_unset(
+    nvlist_t *parent, const char *name, const char *value)
 {
 	if (find_child(parent, name, strlen(name)) != NULL)
 		return (0);
@@ -420,8 +420,8 @@ expand(struct strbuf *sb, const char *value, int depth)
 				       "configuration value");
 				return (EINVAL);
 			}
-			name = xalloc(strndup(value + 2,
-			    (size_t)(end - value - 2)));
+			name = xalloc(
+			    strndup(value + 2, (size_t)(end - value - 2)));
 			if (name == NULL)
 				return (ENOMEM);
 			ref = get_raw_config_value(name);
@@ -444,8 +444,8 @@ expanded_value(struct config_node *leaf)
 	if (strpbrk(leaf->value, "%\\") == NULL)
 		return (leaf->value);
 	if (expand(&sb, leaf->value, 0) != 0) {
-		ewarnx("Failed to expand configuration value \"%s\"",
-		    leaf->value);
+		ewarnx(
+		    "Failed to expand configuration value \"%s\"", leaf->value);
 		failed = true;
 		free(sb.data);
 		return (leaf->value);
@@ -487,9 +487,8 @@ parse_bool(const char *name, const char *value, bool def)
 	if (strcasecmp(value, "true") == 0 || strcasecmp(value, "on") == 0 ||
 	    strcasecmp(value, "yes") == 0 || strcmp(value, "1") == 0)
 		return (true);
-	if (strcasecmp(value, "false") == 0 ||
-	    strcasecmp(value, "off") == 0 || strcasecmp(value, "no") == 0 ||
-	    strcmp(value, "0") == 0)
+	if (strcasecmp(value, "false") == 0 || strcasecmp(value, "off") == 0 ||
+	    strcasecmp(value, "no") == 0 || strcmp(value, "0") == 0)
 		return (false);
 	ewarnx("Invalid value %s for boolean variable %s", value, name);
 	failed = true;
@@ -517,8 +516,7 @@ get_config_bool(const char *path)
 }
 
 bool
-get_config_bool_node_default(const nvlist_t *parent, const char *name,
-    bool def)
+get_config_bool_node_default(const nvlist_t *parent, const char *name, bool def)
 {
 	const char *value;
 
@@ -576,8 +574,8 @@ get_config_int_default(const char *path, long def, long min, long max)
 }
 
 long
-get_config_int_node_default(const nvlist_t *parent, const char *name, long def,
-    long min, long max)
+get_config_int_node_default(
+    const nvlist_t *parent, const char *name, long def, long min, long max)
 {
 	const char *value;
 
@@ -642,7 +640,7 @@ parse_simple_config_file(const char *path)
 	room = 0;
 	error = 0;
 	for (lineno = 1; error == 0 && getline(&line, &room, fp) > 0;
-	    lineno++) {
+	     lineno++) {
 		for (cp = line; *cp == ' ' || *cp == '\t'; cp++)
 			;
 		cp[strcspn(cp, "\r\n")] = '\0';

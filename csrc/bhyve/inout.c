@@ -54,8 +54,8 @@ record_get(const struct inout_port *iop)
 static bool
 range_ok(const struct inout_port *iop)
 {
-	return (iop->port >= 0 && iop->size > 0 &&
-	    iop->port < MAX_IOPORTS && iop->size <= MAX_IOPORTS - iop->port);
+	return (iop->port >= 0 && iop->size > 0 && iop->port < MAX_IOPORTS &&
+	    iop->size <= MAX_IOPORTS - iop->port);
 }
 
 int
@@ -77,7 +77,7 @@ register_inout(const struct inout_port *iop)
 		if (r == NULL)
 			error = ENOMEM;
 		for (i = iop->port; error == 0 && i < iop->port + iop->size;
-		    i++)
+		     i++)
 			atomic_store(&port_table[i], r);
 	}
 	pthread_mutex_unlock(&inout_mtx);
@@ -111,8 +111,8 @@ init_inout(void)
 	int error, i;
 
 	for (i = 0; i < MAX_IOPORTS; i++)
-		atomic_store_explicit(&port_table[i], NULL,
-		    memory_order_relaxed);
+		atomic_store_explicit(
+		    &port_table[i], NULL, memory_order_relaxed);
 	while ((r = records) != NULL) {
 		records = r->next;
 		free(r);

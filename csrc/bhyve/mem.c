@@ -152,8 +152,8 @@ find_range(int vcpuid, uint64_t addr, struct mem_range *mr)
 	struct mem_cache *cache;
 	uint64_t gen;
 
-	cache = vcpuid >= 0 && vcpuid < mem_ncaches ? &mem_caches[vcpuid] :
-						      NULL;
+	cache =
+	    vcpuid >= 0 && vcpuid < mem_ncaches ? &mem_caches[vcpuid] : NULL;
 	gen = atomic_load_explicit(&mem_generation, memory_order_acquire);
 	if (cache != NULL && cache->generation == gen &&
 	    addr - cache->range.base < cache->range.size) {
@@ -181,8 +181,8 @@ find_range(int vcpuid, uint64_t addr, struct mem_range *mr)
 
 /* An access of 1, 2, 4 or 8 bytes; ESRCH: nobody answers. */
 static int
-access_memory(struct vcpu *vcpu, uint64_t addr, bool read, int size,
-    uint64_t *val)
+access_memory(
+    struct vcpu *vcpu, uint64_t addr, bool read, int size, uint64_t *val)
 {
 	struct mem_range mr;
 	int dir;
@@ -206,8 +206,8 @@ ones(int bytes)
 }
 
 int
-emulate_mem(struct vcpu *vcpu, uint64_t gpa, bool read, int bytes,
-    uint64_t *data)
+emulate_mem(
+    struct vcpu *vcpu, uint64_t gpa, bool read, int bytes, uint64_t *data)
 {
 	uint64_t part, sum;
 	int done, error, size;
@@ -222,8 +222,8 @@ emulate_mem(struct vcpu *vcpu, uint64_t gpa, bool read, int bytes,
 		if (size != 8)
 			size = size >= 4 ? 4 : size >= 2 ? 2 : 1;
 		part = read ? ones(size) : (*data >> (done * 8)) & ones(size);
-		if (access_memory(vcpu, gpa + (uint64_t)done, read, size,
-			&part) != 0) {
+		if (access_memory(
+			vcpu, gpa + (uint64_t)done, read, size, &part) != 0) {
 			error = ESRCH;
 			part = ones(size);
 		}

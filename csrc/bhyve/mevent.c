@@ -27,7 +27,7 @@
 #define MEV_NSIG 65
 
 struct mevent {
-	int fd; /* EVF_TIMER: the timerfd; EVF_SIGNAL: -1 */
+	int fd;	    /* EVF_TIMER: the timerfd; EVF_SIGNAL: -1 */
 	int arg_fd; /* what the callback is told */
 	enum ev_type type;
 	mevent_func_t func;
@@ -230,8 +230,8 @@ event_attach(struct mevent *evp)
 		return (signal_attach(evp));
 	if (evp->type == EVF_TIMER) {
 		evp->period_ms = evp->arg_fd;
-		evp->fd = timerfd_create(CLOCK_MONOTONIC,
-		    TFD_CLOEXEC | TFD_NONBLOCK);
+		evp->fd =
+		    timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 		if (evp->fd < 0)
 			return (errno);
 		evp->close_fd = true;
@@ -258,8 +258,7 @@ event_detach(struct mevent *evp)
 {
 	if (evp->type == EVF_SIGNAL) {
 		if (action_saved[evp->arg_fd]) {
-			sigaction(evp->arg_fd, &old_actions[evp->arg_fd],
-			    NULL);
+			sigaction(evp->arg_fd, &old_actions[evp->arg_fd], NULL);
 			action_saved[evp->arg_fd] = false;
 		}
 		return;

@@ -40,7 +40,7 @@ find_areas(struct areas *ar)
 		return (EINVAL);
 	field = 3;
 	for (tok = strtok_r(cp + 1, " ", &save); tok != NULL;
-	    tok = strtok_r(NULL, " ", &save), field++) {
+	     tok = strtok_r(NULL, " ", &save), field++) {
 		val = strtoul(tok, NULL, 10);
 		if (field == 48)
 			ar->arg_start = val;

@@ -21,8 +21,8 @@ vm_loop(struct vmctx *ctx, struct vcpu *vcpu)
 	memset(&vme, 0, sizeof(vme));
 	for (;;) {
 		if (vm_run(vcpu, &entry, &vme) != 0) {
-			EPRINTLN("vm_run of vcpu %d failed: %s",
-			    vcpu_id(vcpu), strerror(errno));
+			EPRINTLN("vm_run of vcpu %d failed: %s", vcpu_id(vcpu),
+			    strerror(errno));
 			bhyve_stop(BHYVE_EXIT_ERROR);
 			return;
 		}

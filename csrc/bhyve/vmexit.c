@@ -37,9 +37,9 @@ vmexit_inout(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
 	if (emulate_inout(ctx, io, strictio) != 0) {
 		EPRINTLN("Unhandled %s%c 0x%04x at 0x%" PRIx64,
 		    io->in ? "in" : "out",
-		    io->bytes == 1	? 'b' :
-			io->bytes == 2 ? 'w' :
-					  'l',
+		    io->bytes == 1	 ? 'b'
+			: io->bytes == 2 ? 'w'
+					 : 'l',
 		    io->port, vme->rip);
 		return (VMEXIT_ABORT);
 	}
@@ -112,8 +112,8 @@ vmexit_wrmsr(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
 }
 
 static int
-vmexit_continue(struct vmctx *ctx, struct vcpu *vcpu,
-    const struct vm_exit *vme, struct vm_entry *next)
+vmexit_continue(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
+    struct vm_entry *next)
 {
 	return (VMEXIT_CONTINUE);
 }
@@ -237,8 +237,8 @@ vmexit_vmx(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
 	EPRINTLN("\tstatus\t\t%d", (int)vme->u.vmx.status);
 	EPRINTLN("\texit_reason\t%u (%s)", vme->u.vmx.exit_reason,
 	    vmx_reason_name(vme->u.vmx.exit_reason));
-	EPRINTLN("\tqualification\t0x%016" PRIx64,
-	    vme->u.vmx.exit_qualification);
+	EPRINTLN(
+	    "\tqualification\t0x%016" PRIx64, vme->u.vmx.exit_qualification);
 	EPRINTLN("\tinst_type\t\t%d", vme->u.vmx.inst_type);
 	EPRINTLN("\tinst_error\t\t%d", vme->u.vmx.inst_error);
 	return (VMEXIT_ABORT);
@@ -298,8 +298,8 @@ static const vmexit_handler_t handlers[VM_EXITCODE_MAX] = {
 };
 
 int
-vmexit_dispatch(struct vmctx *ctx, struct vcpu *vcpu,
-    const struct vm_exit *vme, struct vm_entry *next)
+vmexit_dispatch(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
+    struct vm_entry *next)
 {
 	if (vme->exitcode >= VM_EXITCODE_MAX ||
 	    handlers[vme->exitcode] == NULL) {

@@ -32,8 +32,7 @@ static const struct msr_rule rules[] = {
 	{ 0x619, 0x619, MSR_RD, 0 },	      /* DRAM_ENERGY_STATUS */
 	{ 0x639, 0x639, MSR_RD, 0 },	      /* PP0_ENERGY_STATUS */
 	{ 0x641, 0x641, MSR_RD, 0 },	      /* PP1_ENERGY_STATUS */
-	{ 0xc24, 0xc24, MSR_WR, 0 },
-	{ 0xd04, 0xd04, MSR_WR, 0 },
+	{ 0xc24, 0xc24, MSR_WR, 0 }, { 0xd04, 0xd04, MSR_WR, 0 },
 	/* AMD */
 	{ 0xc0010000, 0xc0010007, MSR_RW, 0 }, /* PERFEVSEL, PERFCTR 0-3 */
 	{ 0xc0010015, 0xc0010015, MSR_RW,

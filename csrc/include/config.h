@@ -32,23 +32,23 @@ const char *get_raw_config_value(const char *path);
 const char *get_config_value(const char *path); /* expanded */
 const char *get_config_value_node(const nvlist_t *parent, const char *name);
 int set_config_value(const char *path, const char *value);
-int set_config_value_node(nvlist_t *parent, const char *name,
-    const char *value);
+int set_config_value_node(
+    nvlist_t *parent, const char *name, const char *value);
 int set_config_value_if_unset(const char *path, const char *value);
-int set_config_value_node_if_unset(nvlist_t *parent, const char *name,
-    const char *value);
+int set_config_value_node_if_unset(
+    nvlist_t *parent, const char *name, const char *value);
 
 bool get_config_bool(const char *path); /* unset: latches a failure */
 bool get_config_bool_default(const char *path, bool def);
 bool get_config_bool_node(const nvlist_t *parent, const char *name);
-bool get_config_bool_node_default(const nvlist_t *parent, const char *name,
-    bool def);
+bool get_config_bool_node_default(
+    const nvlist_t *parent, const char *name, bool def);
 int set_config_bool(const char *path, bool value);
 int set_config_bool_node(nvlist_t *parent, const char *name, bool value);
 /* strtol base 0; out of [min, max] or no number latches a failure. */
 long get_config_int_default(const char *path, long def, long min, long max);
-long get_config_int_node_default(const nvlist_t *parent, const char *name,
-    long def, long min, long max);
+long get_config_int_node_default(
+    const nvlist_t *parent, const char *name, long def, long min, long max);
 
 /* The path of a node; "" for the root.  In a caller's buffer. */
 const char *config_node_path(const nvlist_t *node, char *buf, int size);
@@ -58,8 +58,7 @@ const char *config_node_path(const nvlist_t *node, char *buf, int size);
  * node.  A non-zero return of cb ends the walk and is returned.
  */
 int walk_config_nodes(const nvlist_t *parent,
-    int (*cb)(void *arg, const char *name, nvlist_t *node,
-	const char *value),
+    int (*cb)(void *arg, const char *name, nvlist_t *node, const char *value),
     void *arg);
 
 /* "var=value"; 0 or EINVAL after a line on stderr. */

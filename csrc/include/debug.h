@@ -26,11 +26,11 @@ struct log_bucket {
 bool log_allowed(struct log_bucket *bucket);
 
 /* For lines that a guest can cause: limited for each call site. */
-#define GUEST_LOG(...)                                         \
-	do {                                                   \
-		static struct log_bucket log_bucket_;          \
-		if (log_allowed(&log_bucket_))                 \
-			eprintln(__VA_ARGS__);                 \
+#define GUEST_LOG(...)                                \
+	do {                                          \
+		static struct log_bucket log_bucket_; \
+		if (log_allowed(&log_bucket_))        \
+			eprintln(__VA_ARGS__);        \
 	} while (0)
 
 #endif

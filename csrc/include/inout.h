@@ -20,8 +20,8 @@ struct vmctx;
  * access: the bus then behaves as for an absent port.  Called with no bus
  * lock held, on any vCPU's thread.
  */
-typedef int (*inout_handler_t)(struct vmctx *ctx, int in, int port,
-    int bytes, uint32_t *eax, void *arg);
+typedef int (*inout_handler_t)(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg);
 
 struct inout_port {
 	const char *name;
@@ -47,8 +47,7 @@ struct inout_port {
 		.handler = (hnd),                                     \
 	};                                                            \
 	DATA_SET(inout_port_set, __inout_port_##nam##_##hnd)
-#define INOUT_PORT(nam, prt, flg, hnd) \
-	INOUT_PORT_RANGE(nam, prt, 1, flg, hnd)
+#define INOUT_PORT(nam, prt, flg, hnd) INOUT_PORT_RANGE(nam, prt, 1, flg, hnd)
 
 /* Empty the table, then fill it from the linker set. */
 int init_inout(void);

@@ -41,7 +41,7 @@ int unregister_mem(const struct mem_range *memp); /* by base and size */
  * One access of 1 to 8 bytes.  0; ESRCH when a part was claimed by nobody
  * (a read then has ones there).
  */
-int emulate_mem(struct vcpu *vcpu, uint64_t gpa, bool read, int bytes,
-    uint64_t *data);
+int emulate_mem(
+    struct vcpu *vcpu, uint64_t gpa, bool read, int bytes, uint64_t *data);
 
 #endif

@@ -22,10 +22,10 @@ int mevent_start(void); /* start the thread; 0 or an errno */
 void mevent_stop(void);
 
 /* NULL with errno set on failure. */
-struct mevent *mevent_add(int fd, enum ev_type type, mevent_func_t func,
-    void *param);
-struct mevent *mevent_add_disabled(int fd, enum ev_type type,
-    mevent_func_t func, void *param);
+struct mevent *mevent_add(
+    int fd, enum ev_type type, mevent_func_t func, void *param);
+struct mevent *mevent_add_disabled(
+    int fd, enum ev_type type, mevent_func_t func, void *param);
 int mevent_enable(struct mevent *evp);
 int mevent_disable(struct mevent *evp);
 /*

@@ -41,17 +41,17 @@ struct pci_devemu {
 	int (*pe_legacy_config)(nvlist_t *nvl, const char *opts);
 	const char *pe_alias; /* -s name for another model */
 	void (*pe_write_dsdt)(struct pci_devinst *pi, struct aml *a);
-	int (*pe_cfgwrite)(struct pci_devinst *pi, int offset, int bytes,
-	    uint32_t val);
-	int (*pe_cfgread)(struct pci_devinst *pi, int offset, int bytes,
-	    uint32_t *retval);
-	void (*pe_barwrite)(struct pci_devinst *pi, int baridx,
-	    uint64_t offset, int size, uint64_t value);
-	uint64_t (*pe_barread)(struct pci_devinst *pi, int baridx,
-	    uint64_t offset, int size);
+	int (*pe_cfgwrite)(
+	    struct pci_devinst *pi, int offset, int bytes, uint32_t val);
+	int (*pe_cfgread)(
+	    struct pci_devinst *pi, int offset, int bytes, uint32_t *retval);
+	void (*pe_barwrite)(struct pci_devinst *pi, int baridx, uint64_t offset,
+	    int size, uint64_t value);
+	uint64_t (*pe_barread)(
+	    struct pci_devinst *pi, int baridx, uint64_t offset, int size);
 	/* The BAR was mapped at address or unmapped; configuration lock. */
-	void (*pe_baraddr)(struct pci_devinst *pi, int baridx, int enabled,
-	    uint64_t address);
+	void (*pe_baraddr)(
+	    struct pci_devinst *pi, int baridx, int enabled, uint64_t address);
 	/* The machine goes down: stop threads, flush, free. */
 	void (*pe_cleanup)(struct pci_devinst *pi);
 };
@@ -138,8 +138,8 @@ int init_pci(struct vmctx *ctx); /* 0, or non-zero after a line */
 void pci_cleanup(void);
 struct pci_devinst *pci_devinst_at(int bus, int slot, int func);
 /* The pci.B.S.F.pcireg.* or default value of an identity register. */
-int pci_config_read_reg(nvlist_t *nvl, const char *name, long max,
-    uint32_t def, uint32_t *val);
+int pci_config_read_reg(
+    nvlist_t *nvl, const char *name, long max, uint32_t def, uint32_t *val);
 
 /* ---- for the firmware tables ---- */
 int pci_bus_count(void); /* buses with at least one device */
@@ -149,8 +149,8 @@ void pci_bus_io(int bus, uint64_t *base, uint64_t *limit);
 void pci_bus_mem32(int bus, uint64_t *base, uint64_t *limit);
 void pci_bus_mem64(int bus, uint64_t *base, uint64_t *limit);
 /* Each used interrupt pin (1 to 4) of a bus; pirq_pin is 1 to 8. */
-typedef void (*pci_lintr_cb)(int slot, int pin, int pirq_pin, int ioapic_irq,
-    void *arg);
+typedef void (*pci_lintr_cb)(
+    int slot, int pin, int pirq_pin, int ioapic_irq, void *arg);
 void pci_walk_lintr(int bus, pci_lintr_cb cb, void *arg);
 int pci_count_lintr(int bus);
 /* pe_write_dsdt of every device of the bus. */
@@ -158,17 +158,17 @@ void pci_bus_write_dsdt(int bus, struct aml *a);
 
 /* ---- configuration space (pci_cfg.c) ---- */
 int pci_emul_add_pciecap(struct pci_devinst *pi, int pcie_device_type);
-int pci_emul_add_capability(struct pci_devinst *pi, const uint8_t *capdata,
-    int caplen);
+int pci_emul_add_capability(
+    struct pci_devinst *pi, const uint8_t *capdata, int caplen);
 /* Internal entry of both mechanisms; also for tests. */
-void pci_cfgrw(int in, int bus, int slot, int func, int coff, int bytes,
-    uint32_t *val);
+void pci_cfgrw(
+    int in, int bus, int slot, int func, int coff, int bytes, uint32_t *val);
 int pci_cfg_init(struct vmctx *ctx);
 
 /* ---- BARs (pci_bar.c) ---- */
 /* 0, or an errno: EINVAL, ENOMEM (window full). */
-int pci_emul_alloc_bar(struct pci_devinst *pi, int idx, enum pcibar_type type,
-    uint64_t size);
+int pci_emul_alloc_bar(
+    struct pci_devinst *pi, int idx, enum pcibar_type type, uint64_t size);
 
 /* ---- message signalled interrupts (pci_msi.c) ---- */
 int pci_emul_add_msicap(struct pci_devinst *pi, int msgnum);
@@ -181,10 +181,9 @@ int pci_msix_pba_bar(struct pci_devinst *pi);
 void pci_generate_msi(struct pci_devinst *pi, int index);
 void pci_generate_msix(struct pci_devinst *pi, int index);
 /* The device's BAR handlers pass accesses to the MSI-X BAR here. */
-int pci_emul_msix_twrite(struct pci_devinst *pi, uint64_t offset, int size,
-    uint64_t value);
-uint64_t pci_emul_msix_tread(struct pci_devinst *pi, uint64_t offset,
-    int size);
+int pci_emul_msix_twrite(
+    struct pci_devinst *pi, uint64_t offset, int size, uint64_t value);
+uint64_t pci_emul_msix_tread(struct pci_devinst *pi, uint64_t offset, int size);
 
 /* ---- legacy interrupts (pci_irq.c) ---- */
 void pci_lintr_request(struct pci_devinst *pi);
@@ -201,9 +200,8 @@ pci_set_cfgdata8(struct pci_devinst *pi, int offset, uint8_t val)
 static inline uint8_t
 pci_get_cfgdata8(const struct pci_devinst *pi, int offset)
 {
-	return (offset >= 0 && offset <= PCI_REGMAX ?
-		pi->pi_cfgdata[offset] :
-		0xff);
+	return (offset >= 0 && offset <= PCI_REGMAX ? pi->pi_cfgdata[offset]
+						    : 0xff);
 }
 
 static inline void

@@ -30,7 +30,7 @@ void pci_lintr_update(struct pci_devinst *pi);
 /* pin is 1 to 8 (A to H). */
 uint8_t pirq_read(int pin);
 void pirq_write(struct vmctx *ctx, int pin, uint8_t val);
-int pirq_irq(int pin); /* IRQ of a pin, or 0 */
+int pirq_irq(int pin);	       /* IRQ of a pin, or 0 */
 uint16_t pirq_permitted(void); /* IRQs that a pin may be given */
 
 #endif

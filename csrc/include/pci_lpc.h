@@ -20,7 +20,7 @@ typedef void (*lpc_dsdt_write_fn)(struct aml *a);
 struct lpc_dsdt {
 	lpc_dsdt_write_fn handler;
 };
-#define LPC_DSDT(fn)                                                 \
+#define LPC_DSDT(fn)                                                        \
 	static const struct lpc_dsdt __lpc_dsdt_##fn = { .handler = (fn) }; \
 	DATA_SET(lpc_dsdt_set, __lpc_dsdt_##fn)
 
@@ -30,9 +30,10 @@ struct lpc_sysres {
 	uint32_t base;
 	uint32_t length;
 };
-#define LPC_SYSRES_(kind, n, b, l)                                        \
-	static const struct lpc_sysres __lpc_sysres_##n = { .type = kind, \
-		.base = (b), .length = (l) };                             \
+#define LPC_SYSRES_(kind, n, b, l)                          \
+	static const struct lpc_sysres __lpc_sysres_##n = { \
+		.type = kind, .base = (b), .length = (l)    \
+	};                                                  \
 	DATA_SET(lpc_sysres_set, __lpc_sysres_##n)
 #define LPC_SYSRES_N(kind, n, b, l) LPC_SYSRES_(kind, n, b, l)
 #define SYSRES_IO(b, l) LPC_SYSRES_N(LPC_SYSRES_IO, __LINE__, b, l)

@@ -29,7 +29,7 @@
 #define PCIR_HDRTYPE 0x0e
 #define PCIM_MFDEV 0x80
 #define PCIM_HDRTYPE_NORMAL 0x00
-#define PCIR_BAR(x) (0x10 + (x) * 4)
+#define PCIR_BAR(x) (0x10 + (x)*4)
 #define PCIR_SUBVEND_0 0x2c
 #define PCIR_SUBDEV_0 0x2e
 #define PCIR_BIOS 0x30

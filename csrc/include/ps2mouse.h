@@ -13,7 +13,6 @@ bool ps2mouse_read(struct ps2mouse_softc *sc, uint8_t *val);
 /* insert: the byte is to appear as if the mouse had sent it. */
 void ps2mouse_write(struct ps2mouse_softc *sc, uint8_t val, bool insert);
 /* Relative motion and buttons (bit 0 left, 1 right, 2 middle). */
-void ps2mouse_event(struct ps2mouse_softc *sc, int dx, int dy,
-    uint8_t buttons);
+void ps2mouse_event(struct ps2mouse_softc *sc, int dx, int dy, uint8_t buttons);
 
 #endif

@@ -18,8 +18,8 @@ typedef void (*uart_event_func_t)(void *arg);
 
 /* NULL after one EPRINTLN.  device: "stdio", a path, "tcp=IP:port",
  * "tcp=[v6]:port" or "socket,PATH[,wait]". */
-struct uart_softc *uart_backend_open(const char *device, uart_event_func_t rx,
-    uart_event_func_t tx, void *arg);
+struct uart_softc *uart_backend_open(
+    const char *device, uart_event_func_t rx, uart_event_func_t tx, void *arg);
 void uart_backend_close(struct uart_softc *sc); /* flushes */
 /* Next received byte, or -1. */
 int uart_rx_get(struct uart_softc *sc);
@@ -27,8 +27,6 @@ int uart_rx_get(struct uart_softc *sc);
 bool uart_tx_put(struct uart_softc *sc, uint8_t ch);
 /* False while the other side is too slow; the tx function then tells. */
 bool uart_tx_ready(struct uart_softc *sc);
-/* Forget received bytes that nobody has read. */
-void uart_rx_drop(struct uart_softc *sc);
 
 /* Put the terminal back as it was.  Harmless when nothing changed; also
  * called at exit. */

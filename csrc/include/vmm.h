@@ -42,6 +42,8 @@ typedef uint64_t vm_cpuset_t;
 struct vmm_ops {
 	const char *name;
 	int (*probe)(const char **why); /* 0, or errno and a phrase */
+	/* Optional: the same, and worth choosing where nobody asked for it. */
+	int (*probe_auto)(const char **why);
 	void *(*init)(struct vm *vm);	/* NULL with errno set */
 	void (*cleanup)(void *vmi);
 	void *(*vcpu_init)(void *vmi, struct vcpu *vcpu, int vcpuid);
@@ -267,6 +269,7 @@ void vmm_free_memseg(struct vm *vm, int segid);
 /* EINVAL past the last id; name "" is system memory; fd of the segment. */
 int vmm_get_memseg(struct vm *vm, int segid, size_t *len, char *name,
     size_t namesz, int *fd);
+void *vmm_memseg_hva(struct vm *vm, int segid); /* NULL: no such segment */
 int vmm_mmap_memseg(struct vm *vm, vm_paddr_t gpa, int segid, int64_t off,
     size_t len, int prot, int flags);
 int vmm_munmap_memseg(struct vm *vm, vm_paddr_t gpa, size_t len);

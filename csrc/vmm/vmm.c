@@ -179,7 +179,11 @@ backend_choose(struct vm *vm, const struct vmm_ops **ops)
 
 	*ops = &vmm_ops_soft;
 	if (strcmp(vm->backend, "soft") != 0) {
-		error = vmm_ops_kvm.probe(&why);
+		if (strcmp(vm->backend, "auto") == 0 &&
+		    vmm_ops_kvm.probe_auto != NULL)
+			error = vmm_ops_kvm.probe_auto(&why);
+		else
+			error = vmm_ops_kvm.probe(&why);
 		if (error == 0) {
 			*ops = &vmm_ops_kvm;
 			return (0);
@@ -257,7 +261,7 @@ vmm_start(struct vm *vm)
 		vm->started = true;
 		for (int i = 0; i < VM_MAXCPU; i++)
 			if ((vcpu = vmm_vcpu(vm, i)) != NULL)
-				vcpu_set_tsc_offset(vcpu, vm->tsc_offset);
+				vcpu_sync_tsc(vcpu);
 	}
 	vcpu_unlock_all(vm);
 	pthread_rwlock_unlock(&vm->rwlock);
@@ -482,8 +486,6 @@ vmm_alloc_vcpu_held(struct vm *vm, int vcpuid)
 	if (atomic_load(&vm->suspend) != VM_SUSPEND_NONE)
 		atomic_fetch_or(&vcpu->pending, VCPU_EV_SUSPEND);
 	vmm_vcpu_reset(vcpu, false);
-	if (vm->started)
-		vcpu_set_tsc_offset(vcpu, vm->tsc_offset);
 	atomic_store_explicit(&vm->vcpu[vcpuid], vcpu, memory_order_release);
 	pthread_mutex_unlock(&vm->mtx);
 	return (vcpu);
@@ -731,6 +733,11 @@ vmm_vcpu_reset(struct vcpu *vcpu, bool init)
 		    &reset_descs[i].desc);
 	if (error == 0 && ops->vcpu_reset != NULL)
 		error = ops->vcpu_reset(vcpu->cookie, init);
+	/* All TSCs go on together, whenever each processor started. */
+	if (!init) {
+		vcpu->tsc_delta = 0;
+		vcpu_sync_tsc(vcpu);
+	}
 	if (vcpu->vlapic != NULL)
 		vlapic_reset(vcpu->vlapic, init);
 	vmm_msr_reset(vcpu, init);

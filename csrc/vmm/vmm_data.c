@@ -21,7 +21,6 @@
 #define SEC_MEMMAP 0x102
 #define SEC_VCPU 0x103 /* announces a vCPU */
 
-#define MSR_TSC 0x10
 #define MSR_APICBASE 0x1b
 
 struct section {
@@ -45,7 +44,7 @@ struct field {
 #define REG_PART_MASK 0xf000u
 
 /* VDC_VMM_ARCH; below 0x100 they are illumos' numbers. */
-#define ARCH_PAUSED 4u
+#define ARCH_TSC_OFFSET 1u /* from the VM's */
 #define ARCH_NMI 10u
 #define ARCH_EXTINT 11u
 #define ARCH_EXCEPTION 12u
@@ -199,11 +198,9 @@ msrs_read(struct vcpu *vcpu, struct fields *fs)
 			put(fs, backend_msrs[i], val);
 	for (int i = 0; vmm_core_msr_list(i, &msr) == 0; i++) {
 		/* Where the processor keeps it, its word counts. */
-		if ((vcpu->vlapic != NULL ||
-			ops->getmsr(vcpu->cookie, msr, &val) != 0) &&
-		    vmm_rdmsr(vcpu, msr, &val) != 0)
-			continue;
-		put(fs, msr, val);
+		if (ops->getmsr(vcpu->cookie, msr, &val) == 0 ||
+		    vmm_rdmsr(vcpu, msr, &val) == 0)
+			put(fs, msr, val);
 	}
 	return (0);
 }
@@ -217,10 +214,9 @@ msr_write(struct vcpu *vcpu, const struct field *f)
 	for (int i = 0; vmm_core_msr_list(i, &msr) == 0; i++) {
 		if (msr != f->ident)
 			continue;
-		if (vcpu->vlapic == NULL)
-			(void)ops->setmsr(vcpu->cookie, msr, f->value);
-		/* ENOENT: this machine's kind of processor lacks it. */
-		(void)vmm_wrmsr(vcpu, msr, f->value);
+		/* A machine of another kind may lack it altogether. */
+		if (ops->setmsr(vcpu->cookie, msr, f->value) != 0)
+			(void)vmm_wrmsr(vcpu, msr, f->value);
 		return (0);
 	}
 	return (ops->setmsr(vcpu->cookie, f->ident, f->value));
@@ -235,6 +231,7 @@ arch_read(struct vcpu *vcpu, struct fields *fs)
 	int val;
 
 	vmm_get_intinfo(vcpu, &pending, &current);
+	put(fs, ARCH_TSC_OFFSET, vcpu_tsc_delta(vcpu));
 	put(fs, ARCH_NMI, vmm_nmi_pending(vcpu));
 	put(fs, ARCH_EXTINT, vmm_extint_pending(vcpu));
 	put(fs, ARCH_EXCEPTION, current);
@@ -257,6 +254,8 @@ arch_write(struct vcpu *vcpu, const struct field *f)
 	int old;
 
 	switch (f->ident) {
+	case ARCH_TSC_OFFSET:
+		return (vcpu_set_tsc_delta(vcpu, v));
 	case ARCH_NMI:
 		atomic_store(&vcpu->nmi_pending, v != 0);
 		break;

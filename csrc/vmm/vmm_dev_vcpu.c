@@ -86,10 +86,11 @@ ioc_get_msr(struct vm *vm, void *arg)
 	struct vcpu *vcpu = vmm_vcpu(vm, a->vcpuid);
 	int error;
 
-	error = vmm_rdmsr(vcpu, (uint32_t)a->regnum, &a->regval);
-	if (error == ENOENT)
-		error = vm->ops->getmsr(vcpu->cookie, (uint32_t)a->regnum,
-		    &a->regval);
+	/* The processor may keep one that the core could, too. */
+	error = vm->ops->getmsr(vcpu->cookie, (uint32_t)a->regnum,
+	    &a->regval);
+	if (error != 0)
+		error = vmm_rdmsr(vcpu, (uint32_t)a->regnum, &a->regval);
 	return (error);
 }
 
@@ -100,10 +101,9 @@ ioc_set_msr(struct vm *vm, void *arg)
 	struct vcpu *vcpu = vmm_vcpu(vm, a->vcpuid);
 	int error;
 
-	error = vmm_wrmsr(vcpu, (uint32_t)a->regnum, a->regval);
-	if (error == ENOENT)
-		error = vm->ops->setmsr(vcpu->cookie, (uint32_t)a->regnum,
-		    a->regval);
+	error = vm->ops->setmsr(vcpu->cookie, (uint32_t)a->regnum, a->regval);
+	if (error != 0)
+		error = vmm_wrmsr(vcpu, (uint32_t)a->regnum, a->regval);
 	return (error);
 }
 

@@ -229,8 +229,8 @@ out:
 int
 vmm_dir_load(struct vmm_dir *dir, struct vm *vm)
 {
-	uint8_t *buf;
-	size_t len;
+	uint8_t *buf = NULL;
+	size_t len = 0;
 	int error;
 
 	error = read_state(dir->fd, &buf, &len);

@@ -174,6 +174,7 @@ create_linked(struct vmm_dir *dir, const char *entry, size_t len)
 {
 	char name[NAME_MAX + 1], path[PATH_MAX];
 	int error, fd, shmfd;
+	struct stat st;
 
 	if (!vmm_dir_is_ram(SHM_DIR)) {
 		vmm_set_error("guest memory needs a RAM file system: neither "
@@ -186,9 +187,13 @@ create_linked(struct vmm_dir *dir, const char *entry, size_t len)
 		return (-1);
 	fd = -1;
 	error = check_room(shmfd, SHM_DIR, promised_in(shmfd, "vmm."), len);
-	/* The pid and inode tell VMs of different roots apart. */
-	snprintf(name, sizeof(name), "vmm.%d.%lx.%s", getpid(),
-	    (unsigned long)pthread_self(), entry);
+	/* Unique while the VM's directory is there; what else has the name
+	 * was left by one that is not. */
+	if (fstat(dir->fd, &st) != 0)
+		memset(&st, 0, sizeof(st));
+	snprintf(name, sizeof(name), "vmm.%lx.%lx.%s", (long)st.st_dev,
+	    (long)st.st_ino, entry);
+	(void)unlinkat(shmfd, name, 0);
 	if (error == 0 && (fd = create_file(shmfd, name, len)) < 0)
 		error = errno;
 	if (error == 0) {

@@ -92,6 +92,7 @@ struct vcpu {
 	uint64_t pat;
 	uint64_t misc_enable;
 	uint64_t spec_ctrl;
+	uint64_t tsc_delta; /* from the VM's TSC */
 	uint64_t exit_rip; /* of the last exit that user space saw */
 
 	_Atomic uint64_t stats[MAX_VMM_STAT_ELEMS];
@@ -186,7 +187,9 @@ void vmm_time_init(struct vm *vm);
 void vmm_time_run(struct vm *vm);
 void vmm_time_stop(struct vm *vm);
 void vmm_time_set(struct vm *vm, int64_t now);
-int vcpu_set_tsc_offset(struct vcpu *vcpu, uint64_t offset);
+int vcpu_sync_tsc(struct vcpu *vcpu);
+uint64_t vcpu_tsc_delta(struct vcpu *vcpu);
+int vcpu_set_tsc_delta(struct vcpu *vcpu, uint64_t delta);
 uint64_t vmm_guest_tsc(struct vm *vm);
 
 /* vmm_stat.c */

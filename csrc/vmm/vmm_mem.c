@@ -197,6 +197,14 @@ vmm_get_memseg(struct vm *vm, int segid, size_t *len, char *name,
 	return (0);
 }
 
+void *
+vmm_memseg_hva(struct vm *vm, int segid)
+{
+	if (segid < 0 || segid >= VM_MAX_MEMSEGS || vm->segs[segid].len == 0)
+		return (NULL);
+	return (vm->segs[segid].hva);
+}
+
 void
 vmm_mem_cleanup(struct vm *vm)
 {

@@ -315,14 +315,37 @@ vmm_guest_tsc(struct vm *vm)
 	return (__rdtsc() + vm->tsc_offset);
 }
 
+/* A vCPU's TSC is the VM's, plus what the guest wrote to it (tsc_delta). */
 int
-vcpu_set_tsc_offset(struct vcpu *vcpu, uint64_t offset)
+vcpu_sync_tsc(struct vcpu *vcpu)
 {
 	const struct vmm_ops *ops = vcpu->vm->ops;
+	uint64_t offset = vcpu->vm->tsc_offset + vcpu->tsc_delta;
 
+	if (!vcpu->vm->started)
+		return (0);
 	if (ops->set_tsc_offset != NULL)
 		return (ops->set_tsc_offset(vcpu->cookie, offset));
 	return (ops->setmsr(vcpu->cookie, MSR_TSC, __rdtsc() + offset));
+}
+
+uint64_t
+vcpu_tsc_delta(struct vcpu *vcpu)
+{
+	const struct vmm_ops *ops = vcpu->vm->ops;
+	uint64_t offset;
+
+	if (vcpu->vm->started && ops->get_tsc_offset != NULL &&
+	    ops->get_tsc_offset(vcpu->cookie, &offset) == 0)
+		return (offset - vcpu->vm->tsc_offset);
+	return (vcpu->tsc_delta);
+}
+
+int
+vcpu_set_tsc_delta(struct vcpu *vcpu, uint64_t delta)
+{
+	vcpu->tsc_delta = delta;
+	return (vcpu_sync_tsc(vcpu));
 }
 
 static uint64_t

@@ -2,11 +2,11 @@
  * Compares the software processor's floating point rows with the host CPU.
  * For each row of optab_fp.def it makes encodings (register and memory form,
  * random registers, prefixes, immediates), random operands with the special
- * values of each format, and random control words; the bytes run natively in
- * a forked child under seccomp's strict mode and in the engine through its
- * decoder, and everything visible is compared.
+ * values of each format, and random control words; then random sequences of
+ * them.  The bytes run natively in a forked child under seccomp's strict mode
+ * and in the engine through its decoder, and everything visible is compared.
  *
- * Usage: fp_host [-n cases] [-s seed] [-v] [name ...]
+ * Usage: fp_host [-n cases] [-q sequences] [-s seed] [-v] [name ...]
  */
 #include <linux/seccomp.h>
 #include <signal.h>
@@ -20,51 +20,21 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "fp_local.h"
+
+#include "fp_host.h"
 #include "soft_core_local.h"
 
-#define WIN 1024 /* bytes of guest memory compared */
-#define OPND 128 /* the operand's place in it, before misalignment */
 #define BATCH 64
 
-struct state {
-	struct fximg fx;
-	uint64_t gpr[16];
-	uint64_t rfl;
-	uint64_t vec; /* 0: none; else vector + 1 */
-	uint8_t mem[WIN];
-} __attribute__((__aligned__(64)));
-
-struct tcase {
-	struct state in, nat;
-	uint8_t code[16];
-	int len;
-	bool x87_warm, mmx_warm, slow;
-	bool wants_mem;
-	const struct optab *row;
-} __attribute__((__aligned__(64)));
-
 static struct tcase *cases;
-static uint8_t *gmem; /* guest memory: same address in both processes */
-static uint64_t rng = 88172645463325252ull;
-
-static uint64_t
-rnd(void)
-{
-	rng ^= rng << 13;
-	rng ^= rng >> 7;
-	rng ^= rng << 17;
-	return (rng * 0x2545f4914f6cdd1dull);
-}
-#define R(n) ((unsigned)(rnd() >> 33) % (unsigned)(n))
-
+uint8_t *gmem; /* guest memory: same address in both processes */
 /* ---- the native side ---- */
 
 struct state nat_in __attribute__((__used__));
 struct state nat_out __attribute__((__used__));
 uint64_t nat_rsp __attribute__((__used__));
 uint64_t nat_code __attribute__((__used__));
-static const uint32_t mxcsr_default = 0x1f80;
+const uint32_t mxcsr_default __attribute__((__used__)) = 0x1f80;
 void native_run(void);
 extern char native_back[];
 /* struct state: fx at 0, gpr at 512, rfl at 640. */
@@ -162,10 +132,12 @@ child(int rd, int wr)
 const struct optab optab_int[1], optab_sys[1];
 const size_t optab_int_n, optab_sys_n;
 
+static int fault_off;
+
 void
 soft_fault(struct softcpu *cpu, const struct insn *in, int vector)
 {
-	(void)in;
+	fault_off = in->off;
 	cpu->exc_vector = (uint8_t)vector;
 	cpu->stop = STOP_FAULT;
 }
@@ -232,7 +204,7 @@ soft_probe_write(struct softcpu *cpu, const struct insn *in, uint64_t lin,
 	return (true);
 }
 
-static bool ran_on;
+static bool ran_on, ends; /* the instruction ends its block */
 
 static void
 op_stop(struct softcpu *cpu, const struct insn *in)
@@ -281,12 +253,13 @@ engine_tlb(bool hit)
 }
 
 static bool
-engine_run(const struct tcase *t, struct state *out)
+engine_run(struct tcase *t, struct state *out)
 {
-	static struct soft_dec dec;
-	static struct insn in[2];
+	static struct soft_dec dec[SEQ];
+	static struct insn in[SEQ + 1];
 	static uint8_t image[576] __attribute__((__aligned__(64)));
 	uint64_t bv = 3;
+	int i, off;
 
 	memset(out, 0, sizeof(*out));
 	memcpy(gmem, t->in.mem, WIN);
@@ -303,16 +276,20 @@ engine_run(const struct tcase *t, struct state *out)
 	cpu->stop = STOP_NONE;
 	engine_tlb(!t->slow);
 	memset(in, 0, sizeof(in));
-	if (decode_insn(&dec, &in[0], t->code, (unsigned)t->len,
-	    cpu->mode) != DEC_OK || dec.row != t->row ||
-	    in[0].len != t->len) {
-		printf("%s: decoded as %s, %d bytes of %d\n", t->row->name,
-		    dec.row == NULL ? "nothing" : dec.row->name, in[0].len,
-		    t->len);
-		return (false);
+	for (i = 0, off = 0; i < t->count; off += t->ilen[i], i++) {
+		in[i].off = (uint16_t)off;
+		if (decode_insn(&dec[i], &in[i], t->code + off,
+		    (unsigned)(t->len - off), cpu->mode) != DEC_OK ||
+		    dec[i].row != t->rows[i] || in[i].len != t->ilen[i]) {
+			printf("%s: decoded as %s, %d bytes of %d\n",
+			    t->rows[i]->name, dec[i].row == NULL ?
+			    "nothing" : dec[i].row->name, in[i].len,
+			    t->ilen[i]);
+			return (false);
+		}
 	}
-	decode_bind(&dec, in, 1);
-	in[1].op = op_stop;
+	decode_bind(dec, in, t->count);
+	in[t->count].op = op_stop;
 	ran_on = false;
 	soft_fpu_enter(cpu);
 	if (t->x87_warm && !(cpu->fpu.fsw & FSW_ES))
@@ -323,7 +300,11 @@ engine_run(const struct tcase *t, struct state *out)
 	in[0].op(cpu, in);
 	soft_fpu_leave(cpu);
 	out->vec = cpu->stop == STOP_FAULT ? cpu->exc_vector + 1u : 0;
-	if ((cpu->stop == STOP_NONE) != ran_on) {
+	t->row = t->rows[t->count - 1];
+	for (i = 0, off = 0; i < t->count; off += t->ilen[i], i++)
+		if (cpu->stop == STOP_FAULT && off == fault_off)
+			t->row = t->rows[i];
+	if (!ends && (cpu->stop == STOP_NONE) != ran_on) {
 		printf("%s: stop %d, went on %d\n", t->row->name, cpu->stop,
 		    ran_on);
 		return (false);
@@ -337,279 +318,6 @@ engine_run(const struct tcase *t, struct state *out)
 	return (true);
 }
 
-/* ---- operands ---- */
-
-static uint32_t
-gen_f32(void)
-{
-	static const uint32_t sp[] = { 0, 0x80000000, 0x3f800000, 0xbf800000,
-		0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0xffc12345,
-		0xff812345, 1, 0x80000001, 0x007fffff, 0x00800000, 0x7f7fffff,
-		0x3f000000, 0x3fc00000, 0x4f000000, 0xcf000000, 0x5f000000,
-		0x4effffff, 0x40200000, 0x80ffffff, 0x00ffffff };
-
-	switch (R(4)) {
-	case 0:
-		return (sp[R(sizeof(sp) / sizeof(sp[0]))]);
-	case 1:
-		return ((uint32_t)rnd());
-	default:
-		return (((uint32_t)rnd() & 0x80ffffffu) |
-		    (0x78u + R(40)) << 23);
-	}
-}
-
-static uint64_t
-gen_f64(void)
-{
-	static const uint64_t sp[] = { 0, 1ull << 63, 0x3ff0000000000000,
-		0xbff0000000000000, 0x7ff0000000000000, 0xfff0000000000000,
-		0x7ff8000000000000, 0x7ff0000000000001, 0xfff8000000012345,
-		0xfff0000000012345, 1, 0x8000000000000001, 0x000fffffffffffff,
-		0x0010000000000000, 0x7fefffffffffffff, 0x3fe0000000000000,
-		0x41e0000000000000, 0xc1e0000000000000, 0x43e0000000000000,
-		0xc3e0000000000000, 0x3810000000000000, 0x380fffffffffffff,
-		0x47efffffe0000000, 0x47f0000000000000, 0x36a0000000000000,
-		0x001fffffffffffff, 0x3ca0000000000000 };
-
-	switch (R(4)) {
-	case 0:
-		return (sp[R(sizeof(sp) / sizeof(sp[0]))]);
-	case 1:
-		return (rnd());
-	default:
-		return ((rnd() & 0x800fffffffffffffull) |
-		    (uint64_t)(0x3e0u + R(0x60)) << 52);
-	}
-}
-
-static void
-gen_f80(uint64_t *mant, uint16_t *se)
-{
-	static const struct {
-		uint64_t m;
-		uint16_t se;
-	} sp[] = { { 0, 0 }, { 0, 0x8000 }, { 1ull << 63, 0x3fff },
-		{ 1ull << 63, 0xbfff }, { 1ull << 63, 0x7fff },
-		{ 1ull << 63, 0xffff }, { 3ull << 62, 0x7fff },
-		{ 0x8000000000000001, 0x7fff }, { 0xc000000000012345, 0xffff },
-		{ 1, 0 }, { 1, 0x8000 }, { 0x7fffffffffffffff, 0 },
-		{ 1ull << 63, 0 }, { 1ull << 63, 1 }, { ~0ull, 0x7ffe },
-		{ 0, 0x7fff }, { 0x1234, 0x4000 }, { 0x1234, 0x7fff },
-		{ 0xffffffffffffffff, 0x403e }, { 1ull << 63, 0x403e },
-		{ 1ull << 63, 0x401e }, { 1ull << 63, 0x3ffe },
-		{ 0xc90fdaa22168c235, 0x4000 }, { 1ull << 63, 0x3c01 },
-		{ ~0ull, 0x407e }, { 1ull << 63, 0x3f6a } };
-	unsigned i;
-
-	switch (R(5)) {
-	case 0:
-		i = R(sizeof(sp) / sizeof(sp[0]));
-		*mant = sp[i].m;
-		*se = sp[i].se;
-		break;
-	case 1:
-		*mant = rnd() | 1ull << 63;
-		*se = (uint16_t)rnd();
-		break;
-	default:
-		*mant = rnd() | 1ull << 63;
-		*se = (uint16_t)((0x3fd0 + R(0x70)) | (rnd() & 0x8000));
-		break;
-	}
-}
-
-static void
-gen_16(uint8_t *p)
-{
-	uint32_t f[4];
-	uint64_t d[2];
-	int i;
-
-	switch (R(4)) {
-	case 0:
-		for (i = 0; i < 4; i++)
-			f[i] = gen_f32();
-		memcpy(p, f, 16);
-		break;
-	case 1:
-		for (i = 0; i < 2; i++)
-			d[i] = gen_f64();
-		memcpy(p, d, 16);
-		break;
-	case 2: /* small numbers and repeated bytes, zeros among them */
-		for (i = 0; i < 16; i++)
-			p[i] = (uint8_t)(R(3) ? R(4) : rnd());
-		break;
-	default:
-		d[0] = rnd();
-		d[1] = rnd();
-		memcpy(p, d, 16);
-		break;
-	}
-}
-
-static void
-gen_fx(struct fximg *fx)
-{
-	unsigned i;
-
-	memset(fx, 0, sizeof(*fx));
-	fx->fcw = (uint16_t)(0x40 | (R(3) ? 0x3f : R(64)) | R(4) << 10 |
-	    (uint16_t[]) { 0, 0x200, 0x300, 0x300 }[R(4)]);
-	fx->fsw = (uint16_t)((rnd() & 0x7f00) | (R(2) ? 0 : R(0x80)));
-	if (R(10))
-		fx->fsw &= (uint16_t)~(~fx->fcw & 0x3f);
-	if (fx->fsw & ~fx->fcw & 0x3f)
-		fx->fsw |= 0x8080;
-	fx->ftw = R(4) ? 0xff : (uint8_t)rnd();
-	fx->mxcsr = (R(3) ? 0x1f80 : R(64) << 7) | R(4) << 13 |
-	    (R(2) ? 0 : R(64));
-	if (R(4) == 0)
-		fx->mxcsr |= (R(2) ? 0x40u : 0) | (R(2) ? 0x8000u : 0);
-	fx->mxcsr_mask = 0xffff;
-	for (i = 0; i < 8; i++)
-		gen_f80(&fx->st[i].mant, &fx->st[i].se);
-	for (i = 0; i < 16; i++)
-		gen_16(fx->xmm[i]);
-}
-
-static void
-put_le(uint8_t *p, uint64_t v, int n)
-{
-	memcpy(p, &v, (size_t)n);
-}
-
-/* What the row's memory operand should hold. */
-static void
-gen_operand(const struct optab *r, uint8_t *p, bool os16)
-{
-	struct fximg fx;
-	uint64_t mant;
-	uint16_t se;
-	int i;
-
-	if (!strcmp(r->name, "fxrstor") || !strcmp(r->name, "xrstor")) {
-		gen_fx(&fx);
-		if (R(10) == 0)
-			fx.mxcsr |= 1u << 20;
-		memcpy(p, &fx, 512);
-		memset(p + 512, 0, 64);
-		p[512] = (uint8_t)R(4);
-		if (R(10) == 0)
-			p[512 + 8 + R(16)] = 1;
-	} else if (!strcmp(r->name, "fldenv") || !strcmp(r->name, "frstor")) {
-		gen_fx(&fx);
-		put_le(p, fx.fcw, 2);
-		put_le(p + (os16 ? 2 : 4), fx.fsw, 2);
-		put_le(p + (os16 ? 4 : 8), rnd() & rnd(), 2);
-		for (i = 0; i < 8; i++)
-			memcpy(p + (os16 ? 14 : 28) + i * 10, &fx.st[i], 10);
-	} else if (!strcmp(r->name, "xsave") || !strcmp(r->name, "xsaveopt") ||
-	    !strcmp(r->name, "xsavec")) {
-		memset(p + 512, 0, 64);
-		p[512] = (uint8_t)R(4);
-	} else if (!strcmp(r->name, "fldcw"))
-		put_le(p, rnd() | (R(2) ? 0x3f : 0), 2);
-	else if (!strcmp(r->name, "ldmxcsr"))
-		put_le(p, rnd() & (R(8) ? 0xffff : 0x1fffff) & ~0x20000ull, 4);
-	else if (!strcmp(r->operands, "Mt")) {
-		gen_f80(&mant, &se);
-		put_le(p, mant, 8);
-		put_le(p + 8, se, 2);
-		if (!strcmp(r->name, "fbld"))
-			for (i = 0; i < 10; i++)
-				p[i] = (uint8_t)(R(10) | R(10) << 4);
-	} else if (!strcmp(r->operands, "Md"))
-		put_le(p, R(2) ? gen_f32() : R(200), 4);
-	else if (!strcmp(r->operands, "Mq"))
-		put_le(p, R(3) ? gen_f64() : R(200), 8);
-	else
-		gen_16(p);
-}
-
-/* ---- encodings ---- */
-
-static bool
-has(const struct optab *r, char c)
-{
-	return (strchr(r->operands, c) != NULL);
-}
-
-static void
-gen_case(const struct optab *r, bool mem, struct tcase *t)
-{
-	static const uint8_t pfx[] = { 0, 0, 0x66, 0xf3, 0xf2 };
-	unsigned reg, rm, modrm, rex, mis;
-	uint8_t *c;
-	bool os16, env;
-	int i;
-
-	memset(t, 0, sizeof(*t));
-	t->row = r;
-	t->x87_warm = R(2);
-	t->mmx_warm = !t->x87_warm && R(2);
-	t->slow = R(4) == 0;
-	t->wants_mem = mem;
-	gen_fx(&t->in.fx);
-	for (i = 0; i < 16; i++)
-		t->in.gpr[i] = R(3) ? rnd() : R(20) - 2ull;
-	t->in.rfl = 2 | (rnd() & 0x8d5);
-	for (i = 0; i < WIN; i += 16)
-		gen_16(t->in.mem + i);
-	env = !strcmp(r->name, "fnstenv") || !strcmp(r->name, "fldenv") ||
-	    !strcmp(r->name, "fnsave") || !strcmp(r->name, "frstor");
-	os16 = env && R(2);
-	mis = R(6) ? 0 : R(16);
-	if (!strncmp(r->name, "xsave", 5) || !strcmp(r->name, "xrstor")) {
-		t->in.gpr[R_AX] = R(4);
-		t->in.gpr[R_DX] = 0;
-	}
-	gen_operand(r, t->in.mem + OPND + mis, os16);
-	t->in.gpr[R_SI] = t->in.gpr[R_DI] =
-	    (uint64_t)(uintptr_t)gmem + OPND + mis;
-
-	c = t->code;
-	if (os16 || (!strcmp(r->name, "crc32") && r->opcode == 0xf1 && R(3) == 0))
-		*c++ = 0x66;
-	if (pfx[r->prefix])
-		*c++ = pfx[r->prefix];
-	reg = R(16);
-	rm = R(16);
-	if (has(r, 'G') || has(r, 'E')) {
-		/* not the stack pointer */
-		if (reg == R_SP)
-			reg = R_AX;
-		if (rm == R_SP)
-			rm = R_BX;
-	}
-	if (r->reg < 8)
-		reg = r->reg | (reg & 8);
-	if (mem)
-		rm = R_SI;
-	rex = 0x40 | (reg >> 3) << 2 | rm >> 3 | (R(4) ? 0 : 8);
-	if (os16)
-		rex &= ~8u;
-	if (rex != 0x40 || R(4) == 0)
-		*c++ = (uint8_t)rex;
-	if (r->map != M_1)
-		*c++ = 0x0f;
-	if (r->map == M_0F38)
-		*c++ = 0x38;
-	if (r->map == M_0F3A)
-		*c++ = 0x3a;
-	*c++ = r->opcode;
-	if (r->attr & A_MODRM) {
-		modrm = (mem ? 0 : 0xc0) | (reg & 7) << 3 | (rm & 7);
-		if (r->reg >= 0xc0 && r->reg != R_ANY)
-			modrm = r->reg;
-		*c++ = (uint8_t)modrm;
-	}
-	if (r->imm != I_NONE)
-		*c++ = (uint8_t)rnd();
-	t->len = (int)(c - t->code);
-}
-
 /* ---- comparison ---- */
 
 /* The instruction and data pointers are not compared: the host keeps them
@@ -617,9 +325,9 @@ gen_case(const struct optab *r, bool mem, struct tcase *t)
 static void
 blank_pointers(const struct tcase *t, uint8_t *mem)
 {
-	const char *n = t->row->name;
+	const char *n = t->rows[t->count - 1]->name;
 	uint8_t *p = mem + (t->in.gpr[R_SI] - (uint64_t)(uintptr_t)gmem);
-	bool os16 = t->code[0] == 0x66;
+	bool os16 = t->os16;
 
 	if (!strcmp(n, "fnstenv") || !strcmp(n, "fnsave"))
 		memset(p + (os16 ? 6 : 12), 0, os16 ? 8 : 16);
@@ -634,6 +342,28 @@ blank_pointers(const struct tcase *t, uint8_t *mem)
 	}
 }
 
+/*
+ * Where an SSE exception is unmasked, some of what the host shows is out of
+ * reach of an engine that runs with all masked, and undocumented or of no use
+ * to a handler: an inexact flag beside unmasked overflow or underflow, and
+ * the switch to MMX mode by a conversion that then faults.
+ */
+static void
+forgive(const struct tcase *t, struct state *n, const struct state *e)
+{
+	uint32_t um = ~(e->fx.mxcsr >> 7) & 0x3f;
+
+	if (n->vec != X_XM + 1)
+		return;
+	if (e->fx.mxcsr & um & 0x18)
+		n->fx.mxcsr |= e->fx.mxcsr & 0x20;
+	if (has(t->row, 'P') || has(t->row, 'Q')) {
+		n->fx.fsw = e->fx.fsw;
+		n->fx.ftw = e->fx.ftw;
+		memcpy(n->fx.st, e->fx.st, sizeof(n->fx.st));
+	}
+}
+
 static const char *
 differs(const struct tcase *t, struct state *e)
 {
@@ -642,6 +372,7 @@ differs(const struct tcase *t, struct state *e)
 	uint64_t und = t->row->fl_undef;
 	int i;
 
+	forgive(t, &n, e);
 	if (n.vec != e->vec) {
 		snprintf(buf, sizeof(buf), "vector: host %d engine %d",
 		    (int)n.vec - 1, (int)e->vec - 1);
@@ -704,7 +435,7 @@ differs(const struct tcase *t, struct state *e)
 }
 
 static int
-judge(const struct tcase *t, bool verbose)
+judge(struct tcase *t, bool verbose)
 {
 	static struct state e;
 	const char *why;
@@ -716,7 +447,9 @@ judge(const struct tcase *t, bool verbose)
 		why = differs(t, &e);
 	if (why == NULL)
 		return (0);
-	printf("%s %s %s:", t->row->name, t->row->operands,
+	for (i = 0; i < t->count - 1; i++)
+		printf("%s; ", t->rows[i]->name);
+	printf("%s %s %s:", t->rows[i]->name, t->rows[i]->operands,
 	    t->wants_mem ? "mem" : "reg");
 	for (i = 0; i < t->len; i++)
 		printf(" %02x", t->code[i]);
@@ -730,26 +463,117 @@ judge(const struct tcase *t, bool verbose)
 	return (1);
 }
 
-/* Rows that the host cannot run for us: privileged, or the host's own. */
-static bool
-skipped(const struct optab *r)
+/* ---- gates: CR0.EM, CR0.TS, CR4.OSFXSR, CR4.OSXSAVE ---- */
+
+/* The manuals' exception tables, by kind of instruction. */
+static int
+gate_expected(const struct optab *r, bool em, bool ts, bool osfxsr,
+    bool osxsave)
 {
-	return (!strcmp(r->name, "xsetbv") || !strcmp(r->name, "xgetbv"));
+	const char *n = r->name;
+	bool mmx = has(r, 'P') || has(r, 'Q') || has(r, 'N') ||
+	    !strcmp(n, "emms");
+	bool xmm = strpbrk(r->operands, "VWU") != NULL ||
+	    !strcmp(n, "ldmxcsr") || !strcmp(n, "stmxcsr");
+
+	if (!strcmp(n, "movnti") || !strcmp(n, "crc32"))
+		return (-1);
+	if (is_xsave(r) || !strcmp(n, "xgetbv") || !strcmp(n, "xsetbv")) {
+		if (!osxsave)
+			return (X_UD);
+		return (ts && is_xsave(r) ? X_NM : -1);
+	}
+	if (!strcmp(n, "fxsave") || !strcmp(n, "fxrstor"))
+		return (em || ts ? X_NM : -1);
+	if (!strcmp(n, "fwait"))
+		return (ts ? X_NM : -1); /* CR0.MP is set */
+	if (!mmx && !xmm)
+		return (em || ts ? X_NM : -1);
+	if (em || (xmm && !osfxsr))
+		return (X_UD);
+	return (ts ? X_NM : -1);
+}
+
+static unsigned long
+gates(void)
+{
+	static struct tcase t;
+	static struct state e;
+	unsigned long bad = 0;
+	int want, got;
+
+	for (size_t i = 0; i < optab_fp_n; i++)
+		for (int k = 0; k < 32; k++) {
+			const struct optab *r = &optab_fp[i];
+			bool mem = k & 16;
+
+			if ((r->feature & ~soft_features()) ||
+			    !has_form(r, mem))
+				continue;
+			do
+				gen_case(r, mem, &t);
+			while (t.in.gpr[R_SI] & 63);
+			/* Nothing pending, all masked, valid operands. */
+			t.in.fx.fcw |= 0x3f;
+			t.in.fx.fsw &= 0x7f00;
+			t.in.fx.mxcsr |= 0x1f80;
+			memset(t.in.mem + OPND, 0, 576);
+			t.in.gpr[R_CX] = 0;
+			t.in.gpr[R_AX] = 3;
+			t.in.gpr[R_DX] = 0;
+			cpu->cr0 = 0x80000033 | (k & 1 ? FP_CR0_EM : 0) |
+			    (k & 2 ? FP_CR0_TS : 0);
+			cpu->cr4 = 0x40620 & ~((k & 4 ? FP_CR4_OSFXSR : 0u) |
+			    (k & 8 ? FP_CR4_OSXSAVE : 0u));
+			t.x87_warm = t.mmx_warm = false;
+			ends = !strcmp(r->name, "xsetbv");
+			want = gate_expected(r, k & 1, k & 2, !(k & 4),
+			    !(k & 8));
+			got = engine_run(&t, &e) ? (int)e.vec - 1 : -2;
+			if (got != want) {
+				printf("%s %s: gate %d: vector %d, want %d\n",
+				    r->name, r->operands, k, got, want);
+				bad++;
+			}
+		}
+	ends = false;
+	cpu->cr0 = 0x80000033;
+	cpu->cr4 = 0x40620;
+	return (bad);
+}
+
+/* Runs what stands in cases[]; returns the number of failures. */
+static unsigned long
+run_batch(int wr, int rd, bool verbose)
+{
+	unsigned long bad = 0;
+	uint8_t n = BATCH;
+
+	if (write(wr, &n, 1) != 1 || read(rd, &n, 1) != 1) {
+		printf("%s: the native child died\n", cases[0].rows[0]->name);
+		exit(1);
+	}
+	for (int j = 0; j < n; j++)
+		if (bad < 3 || !verbose)
+			bad += (unsigned)judge(&cases[j], verbose);
+	return (bad);
 }
 
 int
 main(int argc, char **argv)
 {
-	int ch, cases_per_form = 300, down[2], up[2], st;
+	int ch, cases_per_form = 300, sequences = 20000, down[2], up[2], st;
 	unsigned long total = 0, failed = 0, forms = 0;
 	bool verbose = false;
-	uint8_t n;
 	pid_t pid;
 
-	while ((ch = getopt(argc, argv, "n:s:v")) != -1)
+	while ((ch = getopt(argc, argv, "n:q:s:v")) != -1)
 		switch (ch) {
 		case 'n':
 			cases_per_form = atoi(optarg);
+			break;
+		case 'q':
+			sequences = atoi(optarg);
 			break;
 		case 's':
 			rng ^= strtoull(optarg, NULL, 0) * 0x9e3779b97f4a7c15;
@@ -783,33 +607,27 @@ main(int argc, char **argv)
 
 		for (int a = optind; a < argc; a++)
 			named = named || !strcmp(argv[a], r->name);
-		if (!named || skipped(r) ||
-		    (r->feature & ~soft_fpu_features() & ~(uint32_t)SF_CMOV))
+		if (!named || skipped(r))
 			continue;
 		for (int mem = 0; mem < 2; mem++) {
-			unsigned long bad = 0;
-
-			if (mem ? r->mod == MOD_REG || !(r->attr & A_MODRM) :
-				  r->mod == MOD_MEM)
+			if (!has_form(r, mem))
 				continue;
 			forms++;
 			for (int k = 0; k < cases_per_form; k += BATCH) {
-				n = BATCH;
-				for (int j = 0; j < n; j++)
+				for (int j = 0; j < BATCH; j++)
 					gen_case(r, mem, &cases[j]);
-				if (write(down[1], &n, 1) != 1 ||
-				    read(up[0], &n, 1) != 1) {
-					printf("%s: the native child died\n",
-					    r->name);
-					return (1);
-				}
-				for (int j = 0; j < n; j++, total++)
-					if (bad < 3 || !verbose)
-						bad += (unsigned)judge(
-						    &cases[j], verbose);
+				failed += run_batch(down[1], up[0], verbose);
+				total += BATCH;
 			}
-			failed += bad;
 		}
+	}
+	if (optind == argc)
+		failed += gates();
+	for (int k = 0; k < sequences && optind == argc; k += BATCH) {
+		for (int j = 0; j < BATCH; j++)
+			gen_seq(&cases[j]);
+		failed += run_batch(down[1], up[0], verbose);
+		total += BATCH;
 	}
 	close(down[1]);
 	waitpid(pid, &st, 0);

@@ -11,7 +11,6 @@
 	.set D_LDT, SPARE + 56
 	.set C_NP, SPARE + 64
 	.set D_FRESH, SPARE + 72	/* accessed bit clear */
-	.set C_FRESH, SPARE + 80
 
 	.data
 ldt:	DESC 0, 0xfffff, 0xc093
@@ -69,10 +68,6 @@ main:
 	movw %ax, %es
 	movzbl gdt + D_FRESH + 5, %eax
 	EQ $0x93, %eax
-	ljmp $C_FRESH, $1f
-1:	ljmp $CS32, $1f
-1:	movzbl gdt + C_FRESH + 5, %eax
-	EQ $0x9b, %eax
 	movzbl gdt + TSS + 5, %eax
 	EQ $0x8b, %eax
 
@@ -170,5 +165,4 @@ descs:	DESC 0, 0xfff, 0x0093
 	DESC 0, 0x7, 0x0082
 	DESC 0, 0xfffff, 0xc01b
 	DESC 0, 0xfffff, 0xc092
-	DESC 0, 0xfffff, 0xc09a
 descs_end:

@@ -46,8 +46,8 @@ open_image(const char *path, int flags, size_t *size)
 
 	fd = open(path, flags | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) != 0) {
-		EPRINTLN("Error opening bootrom \"%s\": %s", path,
-		    strerror(errno));
+		EPRINTLN(
+		    "Error opening bootrom \"%s\": %s", path, strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		return (-1);
@@ -66,8 +66,8 @@ open_image(const char *path, int flags, size_t *size)
 }
 
 static int
-var_handler(struct vcpu *vcpu, int dir, uint64_t addr, int size,
-    uint64_t *val, void *arg1, long arg2)
+var_handler(struct vcpu *vcpu, int dir, uint64_t addr, int size, uint64_t *val,
+    void *arg1, long arg2)
 {
 	uint64_t offset = addr - var.gpa;
 

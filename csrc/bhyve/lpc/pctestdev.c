@@ -27,8 +27,8 @@ static uint8_t mem_data[IOMEM_LEN];
 static bool irq_level[PCTESTDEV_IRQ_PORTS];
 
 static int
-debug_exit_handler(struct vmctx *ctx, int in, int port, int bytes,
-    uint32_t *eax, void *arg)
+debug_exit_handler(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	if (in)
 		*eax = 0;
@@ -38,8 +38,8 @@ debug_exit_handler(struct vmctx *ctx, int in, int port, int bytes,
 }
 
 static int
-ioport_handler(struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax,
-    void *arg)
+ioport_handler(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	int offset = port - IOPORT_BASE;
 
@@ -57,8 +57,8 @@ ioport_handler(struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax,
 }
 
 static int
-irq_handler(struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax,
-    void *arg)
+irq_handler(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	int irq = port - PCTESTDEV_IRQ_PORT;
 	bool level = *eax != 0;

@@ -20,9 +20,9 @@
 #define PM1_SLPBTN_STS 0x0200
 #define PM1_RTC_STS 0x0400
 #define PM1_WAK_STS 0x8000
-#define PM1_STS_W1C                                            \
-	(PM1_WAK_STS | PM1_RTC_STS | PM1_SLPBTN_STS |          \
-	    PM1_PWRBTN_STS | PM1_BM_STS)
+#define PM1_STS_W1C                                                    \
+	(PM1_WAK_STS | PM1_RTC_STS | PM1_SLPBTN_STS | PM1_PWRBTN_STS | \
+	    PM1_BM_STS)
 
 #define PM1_GBL_EN 0x0020
 #define PM1_PWRBTN_EN 0x0100
@@ -56,8 +56,7 @@ sci_update(struct vmctx *ctx)
 
 	need = (pm1_enable & PM1_PWRBTN_EN) != 0 &&
 	    (pm1_status & PM1_PWRBTN_STS) != 0;
-	if ((pm1_enable & PM1_GBL_EN) != 0 &&
-	    (pm1_status & PM1_GBL_STS) != 0)
+	if ((pm1_enable & PM1_GBL_EN) != 0 && (pm1_status & PM1_GBL_STS) != 0)
 		need = true;
 	if ((gpe0_enabled & gpe0_active) != 0)
 		need = true;
@@ -123,8 +122,8 @@ acpi_raise_gpe(struct vmctx *ctx, unsigned int bit)
 }
 
 static int
-pm1_status_handler(struct vmctx *ctx, int in, int port, int bytes,
-    uint32_t *eax, void *arg)
+pm1_status_handler(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	if (bytes != 2)
 		return (-1);
@@ -132,7 +131,7 @@ pm1_status_handler(struct vmctx *ctx, int in, int port, int bytes,
 	if (in) {
 		*eax = pm1_status;
 	} else {
-		pm1_status &= (uint16_t)~(*eax & PM1_STS_W1C);
+		pm1_status &= (uint16_t) ~(*eax & PM1_STS_W1C);
 		sci_update(ctx);
 	}
 	pthread_mutex_unlock(&pm_mtx);
@@ -141,8 +140,8 @@ pm1_status_handler(struct vmctx *ctx, int in, int port, int bytes,
 INOUT_PORT(pm1_status, PM1A_EVT_ADDR, IOPORT_F_INOUT, pm1_status_handler);
 
 static int
-pm1_enable_handler(struct vmctx *ctx, int in, int port, int bytes,
-    uint32_t *eax, void *arg)
+pm1_enable_handler(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	if (bytes != 2)
 		return (-1);
@@ -157,12 +156,11 @@ pm1_enable_handler(struct vmctx *ctx, int in, int port, int bytes,
 	pthread_mutex_unlock(&pm_mtx);
 	return (0);
 }
-INOUT_PORT(pm1_enable, PM1A_EVT_ADDR + 2, IOPORT_F_INOUT,
-    pm1_enable_handler);
+INOUT_PORT(pm1_enable, PM1A_EVT_ADDR + 2, IOPORT_F_INOUT, pm1_enable_handler);
 
 static int
-pm1_control_handler(struct vmctx *ctx, int in, int port, int bytes,
-    uint32_t *eax, void *arg)
+pm1_control_handler(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	bool off;
 
@@ -187,25 +185,25 @@ pm1_control_handler(struct vmctx *ctx, int in, int port, int bytes,
 INOUT_PORT(pm1_control, PM1A_CNT_ADDR, IOPORT_F_INOUT, pm1_control_handler);
 
 static int
-gpe0_sts_handler(struct vmctx *ctx, int in, int port, int bytes,
-    uint32_t *eax, void *arg)
+gpe0_sts_handler(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	pthread_mutex_lock(&pm_mtx);
 	if (in) {
 		*eax = gpe0_active;
 	} else {
-		gpe0_active &= (uint8_t)~*eax;
+		gpe0_active &= (uint8_t) ~*eax;
 		sci_update(ctx);
 	}
 	pthread_mutex_unlock(&pm_mtx);
 	return (0);
 }
-INOUT_PORT(gpe0_sts, IO_GPE0_STS, IOPORT_F_INOUT | IOPORT_F_BYTES,
-    gpe0_sts_handler);
+INOUT_PORT(
+    gpe0_sts, IO_GPE0_STS, IOPORT_F_INOUT | IOPORT_F_BYTES, gpe0_sts_handler);
 
 static int
-gpe0_en_handler(struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax,
-    void *arg)
+gpe0_en_handler(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	pthread_mutex_lock(&pm_mtx);
 	if (in) {
@@ -217,12 +215,12 @@ gpe0_en_handler(struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax,
 	pthread_mutex_unlock(&pm_mtx);
 	return (0);
 }
-INOUT_PORT(gpe0_en, IO_GPE0_EN, IOPORT_F_INOUT | IOPORT_F_BYTES,
-    gpe0_en_handler);
+INOUT_PORT(
+    gpe0_en, IO_GPE0_EN, IOPORT_F_INOUT | IOPORT_F_BYTES, gpe0_en_handler);
 
 static int
-smi_cmd_handler(struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax,
-    void *arg)
+smi_cmd_handler(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	if (bytes != 1)
 		return (-1);
@@ -240,8 +238,8 @@ smi_cmd_handler(struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax,
 INOUT_PORT(smi_cmd, SMI_CMD, IOPORT_F_OUT, smi_cmd_handler);
 
 static int
-reset_handler(struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax,
-    void *arg)
+reset_handler(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	bool reset;
 
@@ -265,8 +263,8 @@ INOUT_PORT(reset_reg, RESET_CTL_PORT, IOPORT_F_INOUT, reset_handler);
 
 /* Fast A20 and reset.  A20 is always on; the bit only reads back. */
 static int
-port92_handler(struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax,
-    void *arg)
+port92_handler(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	bool reset;
 

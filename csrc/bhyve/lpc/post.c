@@ -7,8 +7,8 @@
 #define POST_PORT 0x84
 
 static int
-post_data_handler(struct vmctx *ctx, int in, int port, int bytes,
-    uint32_t *eax, void *arg)
+post_data_handler(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	return (0); /* all ones, or ignored */
 }

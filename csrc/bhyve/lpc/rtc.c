@@ -59,14 +59,14 @@ rtc_init(struct vmctx *ctx)
 	vals[4] = (uint8_t)(himem >> 16);
 	for (i = 0; i < sizeof(cells); i++) {
 		if (vm_rtc_write(ctx, cells[i], vals[i]) != 0) {
-			EPRINTLN("rtc: cell 0x%02x: %s", cells[i],
-			    strerror(errno));
+			EPRINTLN(
+			    "rtc: cell 0x%02x: %s", cells[i], strerror(errno));
 			return (errno);
 		}
 	}
 	if (vm_rtc_settime(ctx,
-		rtc_time(get_config_bool_default("rtc.use_localtime",
-		    true))) != 0) {
+		rtc_time(get_config_bool_default("rtc.use_localtime", true))) !=
+	    0) {
 		EPRINTLN("rtc: cannot set the time: %s", strerror(errno));
 		return (errno);
 	}

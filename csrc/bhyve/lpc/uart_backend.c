@@ -33,7 +33,7 @@ struct uart_softc {
 	int rfd, wfd; /* -1: nobody there */
 	bool own_rfd, own_wfd;
 	bool rsocket, wsocket; /* recv and send, with flags */
-	bool polite; /* wfd may block: ask poll(2) first */
+	bool polite;	       /* wfd may block: ask poll(2) first */
 	int listen_fd;
 	char *socket_path;
 	struct mevent *mev_rd, *mev_wr, *mev_timer, *mev_listen;
@@ -249,8 +249,8 @@ rx_ready(int fd, enum ev_type type, void *param)
 		mevent_disable(sc->mev_rd);
 		n = 0;
 	} else {
-		n = sc->rsocket ? recv(fd, buf, room, MSG_DONTWAIT) :
-				 read(fd, buf, room);
+		n = sc->rsocket ? recv(fd, buf, room, MSG_DONTWAIT)
+				: read(fd, buf, room);
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 			end_of_input(sc);
 		for (i = 0; n > 0 && i < (unsigned int)n; i++)
@@ -286,13 +286,6 @@ uart_rx_get(struct uart_softc *sc)
 	return (ch);
 }
 
-void
-uart_rx_drop(struct uart_softc *sc)
-{
-	while (uart_rx_get(sc) >= 0)
-		;
-}
-
 /* ---- events of one connection; locked or before the threads run ---- */
 
 static void
@@ -310,8 +303,8 @@ attach_fds(struct uart_softc *sc)
 			return (-1);
 	}
 	if (sc->wfd >= 0)
-		sc->mev_wr = mevent_add_disabled(sc->wfd, EVF_WRITE, wr_ready,
-		    sc);
+		sc->mev_wr =
+		    mevent_add_disabled(sc->wfd, EVF_WRITE, wr_ready, sc);
 	/* Without it a slow side is tried again by the timer. */
 	return (0);
 }
@@ -328,8 +321,8 @@ accept_client(int fd, enum ev_type type, void *param)
 		return;
 	pthread_mutex_lock(&sc->mtx);
 	if (sc->rfd >= 0) {
-		(void)send(s, msg, sizeof(msg) - 1,
-		    MSG_DONTWAIT | MSG_NOSIGNAL);
+		(void)send(
+		    s, msg, sizeof(msg) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 		close(s);
 	} else {
 		sc->rfd = sc->wfd = s;
@@ -428,8 +421,8 @@ open_server(struct uart_softc *sc, const char *device)
 	if (strncmp(device, "tcp=", 4) == 0)
 		sc->listen_fd = uart_listen_tcp(device + 4);
 	else
-		sc->listen_fd = uart_listen_unix(device + strlen("socket,"),
-		    &sc->socket_path, &wait);
+		sc->listen_fd = uart_listen_unix(
+		    device + strlen("socket,"), &sc->socket_path, &wait);
 	if (sc->listen_fd < 0)
 		return (-1);
 	if (wait) {
@@ -449,8 +442,8 @@ open_server(struct uart_softc *sc, const char *device)
 }
 
 struct uart_softc *
-uart_backend_open(const char *device, uart_event_func_t rx,
-    uart_event_func_t tx, void *arg)
+uart_backend_open(
+    const char *device, uart_event_func_t rx, uart_event_func_t tx, void *arg)
 {
 	struct uart_softc *sc;
 	int error;

@@ -84,7 +84,7 @@
 #define MSR_DCD 0x80
 
 struct uart_ns16550_softc {
-	pthread_mutex_t mtx; /* order: this, then the back end's */
+	pthread_mutex_t mtx;	    /* order: this, then the back end's */
 	struct uart_softc *backend; /* NULL: output goes nowhere */
 	uint8_t dll, dlh;
 	uint8_t ier, lcr, mcr, lsr, msr, fcr, scr;
@@ -314,12 +314,11 @@ write_fcr(struct uart_ns16550_softc *sc, uint8_t value)
 		sc->fcr = 0;
 		return;
 	}
-	if ((value & FCR_RCV_RST) != 0) {
+	/* What still waits on the line's other side was not received yet. */
+	if ((value & FCR_RCV_RST) != 0)
 		rxfifo_reset(sc);
-		if (sc->backend != NULL)
-			uart_rx_drop(sc->backend);
-	}
 	sc->fcr = value & (FCR_ENABLE | FCR_DMA | FCR_RX_MASK);
+	rxfifo_fill(sc);
 }
 
 static void
@@ -465,8 +464,8 @@ uart_ns16550_write(struct uart_ns16550_softc *sc, int offset, uint8_t value)
 }
 
 struct uart_ns16550_softc *
-uart_ns16550_init(uart_intr_func_t intr_assert, uart_intr_func_t intr_deassert,
-    void *arg)
+uart_ns16550_init(
+    uart_intr_func_t intr_assert, uart_intr_func_t intr_deassert, void *arg)
 {
 	struct uart_ns16550_softc *sc;
 	int divisor;

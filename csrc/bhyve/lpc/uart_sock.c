@@ -30,8 +30,8 @@ bind_first(struct addrinfo *list, const char *spec)
 			error = errno;
 			continue;
 		}
-		(void)setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one,
-		    sizeof(one));
+		(void)setsockopt(
+		    s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 		if (bind(s, ai->ai_addr, ai->ai_addrlen) == 0 &&
 		    listen(s, 4) == 0)
 			return (s);
@@ -71,8 +71,8 @@ uart_listen_tcp(const char *spec)
 	}
 	if (strcmp(addr, "localhost") == 0)
 		hints.ai_flags &= ~AI_NUMERICHOST;
-	rc = getaddrinfo(addr[0] != '\0' ? addr : NULL, port + 1, &hints,
-	    &list);
+	rc =
+	    getaddrinfo(addr[0] != '\0' ? addr : NULL, port + 1, &hints, &list);
 	if (rc != 0) {
 		EPRINTLN("uart: tcp=%s: %s", spec, gai_strerror(rc));
 		return (-1);
@@ -112,8 +112,7 @@ uart_listen_unix(const char *spec, char **path, bool *wait)
 	mask = umask(0077);
 	if (bind(s, (struct sockaddr *)&sun, sizeof(sun)) != 0 ||
 	    listen(s, 4) != 0) {
-		EPRINTLN("uart: socket %s: %s", sun.sun_path,
-		    strerror(errno));
+		EPRINTLN("uart: socket %s: %s", sun.sun_path, strerror(errno));
 		umask(mask);
 		close(s);
 		return (-1);

@@ -80,8 +80,8 @@ bar_read(struct pci_devinst *pi, int idx, uint64_t offset, int size)
 }
 
 static void
-bar_write(struct pci_devinst *pi, int idx, uint64_t offset, int size,
-    uint64_t val)
+bar_write(
+    struct pci_devinst *pi, int idx, uint64_t offset, int size, uint64_t val)
 {
 	if (pi->pi_d->pe_barwrite != NULL)
 		pi->pi_d->pe_barwrite(pi, idx, offset, size, val);
@@ -117,8 +117,8 @@ pci_emul_mem_handler(struct vcpu *vcpu, int dir, uint64_t addr, int size,
 }
 
 static int
-pci_emul_io_handler(struct vmctx *ctx, int in, int port, int bytes,
-    uint32_t *eax, void *arg)
+pci_emul_io_handler(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	struct pci_devinst *pi = arg;
 	struct pcibar *bar;
@@ -131,8 +131,7 @@ pci_emul_io_handler(struct vmctx *ctx, int in, int port, int bytes,
 			continue;
 		offset = (uint64_t)port -
 		    __atomic_load_n(&bar->addr, __ATOMIC_RELAXED);
-		if (offset >= bar->size ||
-		    bar->size - offset < (uint64_t)bytes)
+		if (offset >= bar->size || bar->size - offset < (uint64_t)bytes)
 			continue;
 		if (in)
 			*eax = (uint32_t)bar_read(pi, i, offset, bytes);
@@ -214,7 +213,7 @@ retry_blocked(void)
 			for (func = 0; func < MAXFUNCS; func++) {
 				pi = pci_devinst_at(bus, slot, func);
 				for (i = 0; pi != NULL && i <= PCI_BARMAX;
-				    i++) {
+				     i++) {
 					if (pi->pi_bar[i].wanted &&
 					    !pi->pi_bar[i].mapped)
 						try_map(pi, i);
@@ -321,12 +320,12 @@ pci_bar_cfgwrite(struct pci_devinst *pi, int idx, uint32_t val)
 	switch (bar->type) {
 	case PCIBAR_IO:
 		/* Ports have 16 bits; the upper half reads as zero. */
-		reg = val & 0xffff & (uint32_t)~(bar->size - 1);
+		reg = val & 0xffff & (uint32_t) ~(bar->size - 1);
 		bar_move(pi, idx, reg);
 		reg |= bar->lobits;
 		break;
 	case PCIBAR_MEM32:
-		reg = val & (uint32_t)~(bar->size - 1);
+		reg = val & (uint32_t) ~(bar->size - 1);
 		bar_move(pi, idx, reg);
 		reg |= bar->lobits;
 		break;
@@ -353,8 +352,8 @@ pci_bar_cfgwrite(struct pci_devinst *pi, int idx, uint32_t val)
 /* ---- requests of the devices, and where they go ---- */
 
 int
-pci_emul_alloc_bar(struct pci_devinst *pi, int idx, enum pcibar_type type,
-    uint64_t size)
+pci_emul_alloc_bar(
+    struct pci_devinst *pi, int idx, enum pcibar_type type, uint64_t size)
 {
 	struct pcibar *bar;
 	uint64_t min;
@@ -437,27 +436,25 @@ assign_bar(struct pci_devinst *pi, int idx, bool enable)
 	int error;
 
 	if (bar->type == PCIBAR_IO)
-		error = take(&next_io, PCI_EMUL_IOLIMIT, bar->size,
-		    &bar->addr);
+		error = take(&next_io, PCI_EMUL_IOLIMIT, bar->size, &bar->addr);
 	else if (bar->type == PCIBAR_MEM64 && bar->size > BAR64_LOW_MAX)
 		error = take(&next_mem64, mem64_limit, bar->size, &bar->addr);
 	else
-		error = take(&next_mem32, PCI_EMUL_MEMLIMIT32, bar->size,
-		    &bar->addr);
+		error = take(
+		    &next_mem32, PCI_EMUL_MEMLIMIT32, bar->size, &bar->addr);
 	if (error != 0) {
 		EPRINTLN("%s: no room for BAR%d of %" PRIu64 " bytes",
 		    pi->pi_name, idx, bar->size);
 		return (error);
 	}
-	pci_set_cfgdata32(pi, PCIR_BAR(idx),
-	    (uint32_t)bar->addr | bar->lobits);
+	pci_set_cfgdata32(pi, PCIR_BAR(idx), (uint32_t)bar->addr | bar->lobits);
 	if (bar->type == PCIBAR_MEM64)
-		pci_set_cfgdata32(pi, PCIR_BAR(idx + 1),
-		    (uint32_t)(bar->addr >> 32));
+		pci_set_cfgdata32(
+		    pi, PCIR_BAR(idx + 1), (uint32_t)(bar->addr >> 32));
 	if (enable) {
 		cmd = pci_get_cfgdata16(pi, PCIR_COMMAND);
-		cmd |= bar->type == PCIBAR_IO ? PCIM_CMD_PORTEN :
-						PCIM_CMD_MEMEN;
+		cmd |=
+		    bar->type == PCIBAR_IO ? PCIM_CMD_PORTEN : PCIM_CMD_MEMEN;
 		pci_set_cfgdata16(pi, PCIR_COMMAND, cmd);
 		bar_map(pi, idx);
 	}
@@ -471,8 +468,8 @@ pci_assign_bars(int bus)
 	int error, i;
 
 	/* Firmware places and enables BARs itself. */
-	enable = get_config_bool_default("pci.enable_bars",
-	    lpc_bootrom() == NULL);
+	enable =
+	    get_config_bool_default("pci.enable_bars", lpc_bootrom() == NULL);
 	qsort(requests, (size_t)nrequests, sizeof(requests[0]), by_size);
 	error = 0;
 	for (i = 0; i < nrequests && error == 0; i++)

@@ -18,8 +18,8 @@
 #define CONF1_ADDR_MASK 0x80fffffcu
 #define CAP_START_OFFSET 0x40
 
-#define CMD_WRITABLE                                                  \
-	(PCIM_CMD_PORTEN | PCIM_CMD_MEMEN | PCIM_CMD_BUSMASTEREN |    \
+#define CMD_WRITABLE                                               \
+	(PCIM_CMD_PORTEN | PCIM_CMD_MEMEN | PCIM_CMD_BUSMASTEREN | \
 	    PCIM_CMD_PERRESPEN | PCIM_CMD_SERRESPEN | PCIM_CMD_INTxDIS)
 
 pthread_mutex_t pci_cfg_mtx = PTHREAD_MUTEX_INITIALIZER;
@@ -29,8 +29,8 @@ static uint32_t conf1_addr; /* the register at 0xcf8; pci_cfg_mtx */
 /* ---- capabilities ---- */
 
 int
-pci_emul_add_capability(struct pci_devinst *pi, const uint8_t *capdata,
-    int caplen)
+pci_emul_add_capability(
+    struct pci_devinst *pi, const uint8_t *capdata, int caplen)
 {
 	int capoff, reallen;
 	uint16_t sts;
@@ -45,11 +45,11 @@ pci_emul_add_capability(struct pci_devinst *pi, const uint8_t *capdata,
 		return (ENOSPC);
 	if ((sts & PCIM_STATUS_CAPPRESENT) == 0) {
 		pci_set_cfgdata8(pi, PCIR_CAP_PTR, (uint8_t)capoff);
-		pci_set_cfgdata16(pi, PCIR_STATUS,
-		    sts | PCIM_STATUS_CAPPRESENT);
+		pci_set_cfgdata16(
+		    pi, PCIR_STATUS, sts | PCIM_STATUS_CAPPRESENT);
 	} else {
-		pci_set_cfgdata8(pi, pi->pi_prevcap + PCICAP_NEXTPTR,
-		    (uint8_t)capoff);
+		pci_set_cfgdata8(
+		    pi, pi->pi_prevcap + PCICAP_NEXTPTR, (uint8_t)capoff);
 	}
 	memcpy(&pi->pi_cfgdata[capoff], capdata, (size_t)caplen);
 	pci_set_cfgdata8(pi, capoff + PCICAP_NEXTPTR, 0);
@@ -89,15 +89,15 @@ pci_emul_add_pciecap(struct pci_devinst *pi, int pcie_device_type)
 		cap.link_capabilities = 0x411; /* gen1, x1 */
 		cap.link_status = 0x11;
 	}
-	return (pci_emul_add_capability(pi, (const uint8_t *)&cap,
-	    sizeof(cap)));
+	return (
+	    pci_emul_add_capability(pi, (const uint8_t *)&cap, sizeof(cap)));
 }
 
 static bool
 is_cap(const struct pci_devinst *pi, int offset)
 {
-	return ((pci_get_cfgdata16(pi, PCIR_STATUS) &
-		    PCIM_STATUS_CAPPRESENT) != 0 &&
+	return ((pci_get_cfgdata16(pi, PCIR_STATUS) & PCIM_STATUS_CAPPRESENT) !=
+		0 &&
 	    offset >= CAP_START_OFFSET && offset <= pi->pi_capend);
 }
 
@@ -186,14 +186,15 @@ cfg_write(struct pci_devinst *pi, int offset, int bytes, uint32_t val)
 }
 
 void
-pci_cfgrw(int in, int bus, int slot, int func, int coff, int bytes,
-    uint32_t *val)
+pci_cfgrw(
+    int in, int bus, int slot, int func, int coff, int bytes, uint32_t *val)
 {
 	struct pci_devinst *pi;
 
 	pi = pci_devinst_at(bus, slot, func);
-	if (pi == NULL || coff < 0 || (bytes != 1 && bytes != 2 &&
-	    bytes != 4) || (coff & (bytes - 1)) != 0) {
+	if (pi == NULL || coff < 0 ||
+	    (bytes != 1 && bytes != 2 && bytes != 4) ||
+	    (coff & (bytes - 1)) != 0) {
 		if (in)
 			*val = 0xffffffffu;
 		return;
@@ -216,8 +217,8 @@ pci_cfgrw(int in, int bus, int slot, int func, int coff, int bytes,
 /* ---- mechanism 1 ---- */
 
 static int
-pci_emul_cfgaddr(struct vmctx *ctx, int in, int port, int bytes,
-    uint32_t *eax, void *arg)
+pci_emul_cfgaddr(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	if (bytes != 4)
 		return (-1);
@@ -232,8 +233,8 @@ pci_emul_cfgaddr(struct vmctx *ctx, int in, int port, int bytes,
 INOUT_PORT(pci_cfgaddr, CONF1_ADDR_PORT, IOPORT_F_INOUT, pci_emul_cfgaddr);
 
 static int
-pci_emul_cfgdata(struct vmctx *ctx, int in, int port, int bytes,
-    uint32_t *eax, void *arg)
+pci_emul_cfgdata(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	uint32_t addr;
 
@@ -247,8 +248,8 @@ pci_emul_cfgdata(struct vmctx *ctx, int in, int port, int bytes,
 	    bytes, eax);
 	return (0);
 }
-INOUT_PORT_RANGE(pci_cfgdata, CONF1_DATA_PORT, 4, IOPORT_F_INOUT,
-    pci_emul_cfgdata);
+INOUT_PORT_RANGE(
+    pci_cfgdata, CONF1_DATA_PORT, 4, IOPORT_F_INOUT, pci_emul_cfgdata);
 
 /* ---- ECAM ---- */
 
@@ -264,16 +265,16 @@ pci_emul_ecfg_handler(struct vcpu *vcpu, int dir, uint64_t addr, int bytes,
 	off = addr - PCI_EMUL_ECFG_BASE;
 	data = (uint32_t)*val;
 	pci_cfgrw(dir == MEM_F_READ, (int)(off >> 20) & 0xff,
-	    (int)(off >> 15) & 0x1f, (int)(off >> 12) & 0x7,
-	    (int)(off & 0xfff), bytes, &data);
+	    (int)(off >> 15) & 0x1f, (int)(off >> 12) & 0x7, (int)(off & 0xfff),
+	    bytes, &data);
 	*val = data;
 	return (0);
 }
 
 /* What no device claims in the PCI windows reads as ones. */
 static int
-pci_emul_fallback_handler(struct vcpu *vcpu, int dir, uint64_t addr,
-    int bytes, uint64_t *val, void *arg1, long arg2)
+pci_emul_fallback_handler(struct vcpu *vcpu, int dir, uint64_t addr, int bytes,
+    uint64_t *val, void *arg1, long arg2)
 {
 	return (0);
 }
@@ -304,7 +305,7 @@ pci_cfg_init(struct vmctx *ctx)
 		error = register_mem_fallback(&mr);
 	}
 	if (error != 0)
-		EPRINTLN("pci: cannot register memory ranges: %s",
-		    strerror(error));
+		EPRINTLN(
+		    "pci: cannot register memory ranges: %s", strerror(error));
 	return (error);
 }

@@ -135,8 +135,8 @@ parse_bsf(const char *text, int *parts, int bsf[3])
 }
 
 static int
-configure_slot(const char *emul, const char *config, const int bsf[3],
-    int parts)
+configure_slot(
+    const char *emul, const char *config, const int bsf[3], int parts)
 {
 	const struct pci_devemu *pde;
 	char path[32];
@@ -157,8 +157,8 @@ configure_slot(const char *emul, const char *config, const int bsf[3],
 	snprintf(path, sizeof(path), "pci.%d.%d.%d", bsf[0], bsf[1], bsf[2]);
 	nvl = find_config_node(path);
 	if (nvl != NULL && get_config_value_node(nvl, "device") != NULL) {
-		EPRINTLN("pci slot %d:%d:%d already occupied!", bsf[0],
-		    bsf[1], bsf[2]);
+		EPRINTLN("pci slot %d:%d:%d already occupied!", bsf[0], bsf[1],
+		    bsf[2]);
 		return (-1);
 	}
 	nvl = create_config_node(path);
@@ -203,8 +203,8 @@ pci_parse_slot(const char *opt)
 /* ---- identity registers ---- */
 
 int
-pci_config_read_reg(nvlist_t *nvl, const char *name, long max, uint32_t def,
-    uint32_t *val)
+pci_config_read_reg(
+    nvlist_t *nvl, const char *name, long max, uint32_t def, uint32_t *val)
 {
 	const char *text;
 	nvlist_t *regs;
@@ -218,8 +218,7 @@ pci_config_read_reg(nvlist_t *nvl, const char *name, long max, uint32_t def,
 		return (0);
 	errno = 0;
 	num = strtol(text, &end, 0);
-	if (end == text || *end != '\0' || errno != 0 || num < 0 ||
-	    num > max) {
+	if (end == text || *end != '\0' || errno != 0 || num < 0 || num > max) {
 		EPRINTLN("Invalid pcireg value for %s: \"%s\"", name, text);
 		return (EINVAL);
 	}
@@ -291,9 +290,6 @@ pci_emul_init(struct vmctx *ctx, const struct pci_devemu *pde, int bus,
 
 	if (pde->pe_init(pi, nvl) != 0 || override_regs(pi, nvl) != 0 ||
 	    config_failed()) {
-		EPRINTLN("pci slot %d:%d:%d: device \"%s\" could not be "
-			 "initialized",
-		    bus, slot, func, pde->pe_emu);
 		pci_msix_cleanup(pi);
 		pthread_mutex_destroy(&pi->pi_intr_mtx);
 		free(pi);
@@ -323,8 +319,8 @@ init_function(struct vmctx *ctx, int bus, int slot, int func)
 	}
 	pde = pci_emul_finddev(emul);
 	if (pde == NULL) {
-		EPRINTLN("pci slot %d:%d:%d: unknown device \"%s\"", bus,
-		    slot, func, emul);
+		EPRINTLN("pci slot %d:%d:%d: unknown device \"%s\"", bus, slot,
+		    func, emul);
 		return (-1);
 	}
 	if (pde->pe_alias != NULL) {
@@ -402,8 +398,8 @@ check_number(void *arg, const char *name, nvlist_t *node, const char *value)
 		EPRINTLN("Invalid PCI slot info field \"%s\"", name);
 		return (-1);
 	}
-	return (max[1] == 0 ? 0 :
-			      walk_config_nodes(node, check_number,
+	return (max[1] == 0 ? 0
+			    : walk_config_nodes(node, check_number,
 				  (void *)(uintptr_t)(max + 1)));
 }
 
@@ -416,8 +412,8 @@ init_pci(struct vmctx *ctx)
 
 	nvl = find_config_node("pci");
 	if (nvl != NULL &&
-	    walk_config_nodes(nvl, check_number,
-		(void *)(uintptr_t)limits) != 0)
+	    walk_config_nodes(nvl, check_number, (void *)(uintptr_t)limits) !=
+		0)
 		return (-1);
 	pci_bar_init(ctx);
 	if (pci_cfg_init(ctx) != 0)

@@ -29,7 +29,7 @@ static struct pirq {
 static pthread_mutex_t pirq_mtx = PTHREAD_MUTEX_INITIALIZER;
 static int irq_counts[NIRQ_COUNTS]; /* devices of each IRQ */
 static bool irq_reserved[NIRQ_COUNTS];
-static int ioapic_pins;		 /* above the ISA ones */
+static int ioapic_pins; /* above the ISA ones */
 static int ioapic_next;
 
 void
@@ -124,8 +124,8 @@ pirq_irq(int pin)
 	if (pin < 1 || pin > PIRQ_PINS)
 		return (0);
 	pthread_mutex_lock(&pirq_mtx);
-	irq = pirq_valid(pirqs[pin - 1].reg) ? pirqs[pin - 1].reg & PIRQ_IRQ :
-					       0;
+	irq =
+	    pirq_valid(pirqs[pin - 1].reg) ? pirqs[pin - 1].reg & PIRQ_IRQ : 0;
 	pthread_mutex_unlock(&pirq_mtx);
 	return (irq);
 }
@@ -186,8 +186,8 @@ pirq_alloc_pin(struct pci_devinst *pi)
 		if (best_irq >= 0) {
 			irq_counts[best_irq]++;
 			pirqs[best].reg = (uint8_t)best_irq;
-			vm_isa_set_irq_trigger(pi->pi_vmctx, best_irq,
-			    LEVEL_TRIGGER);
+			vm_isa_set_irq_trigger(
+			    pi->pi_vmctx, best_irq, LEVEL_TRIGGER);
 		}
 	}
 	return (best + 1);
@@ -225,8 +225,7 @@ pci_lintr_route(struct pci_devinst *pi)
 		ii->ii_pirq_pin = pirq_alloc_pin(pi);
 	pi->pi_lintr.ioapic_irq = ii->ii_ioapic_irq;
 	pi->pi_lintr.pirq_pin = ii->ii_pirq_pin;
-	pci_set_cfgdata8(pi, PCIR_INTLINE,
-	    (uint8_t)pirq_irq(ii->ii_pirq_pin));
+	pci_set_cfgdata8(pi, PCIR_INTLINE, (uint8_t)pirq_irq(ii->ii_pirq_pin));
 }
 
 /* ---- levels ---- */
@@ -240,8 +239,8 @@ pci_irq_assert(struct pci_devinst *pi)
 		pthread_mutex_lock(&pirq_mtx);
 		pirq = &pirqs[pi->pi_lintr.pirq_pin - 1];
 		if (++pirq->active_count == 1 && pirq_valid(pirq->reg))
-			vm_isa_assert_irq(pi->pi_vmctx, pirq->reg & PIRQ_IRQ,
-			    -1);
+			vm_isa_assert_irq(
+			    pi->pi_vmctx, pirq->reg & PIRQ_IRQ, -1);
 		pthread_mutex_unlock(&pirq_mtx);
 	}
 	if (pi->pi_lintr.ioapic_irq > 0)
@@ -257,8 +256,8 @@ pci_irq_deassert(struct pci_devinst *pi)
 		pthread_mutex_lock(&pirq_mtx);
 		pirq = &pirqs[pi->pi_lintr.pirq_pin - 1];
 		if (--pirq->active_count == 0 && pirq_valid(pirq->reg))
-			vm_isa_deassert_irq(pi->pi_vmctx,
-			    pirq->reg & PIRQ_IRQ, -1);
+			vm_isa_deassert_irq(
+			    pi->pi_vmctx, pirq->reg & PIRQ_IRQ, -1);
 		pthread_mutex_unlock(&pirq_mtx);
 	}
 	if (pi->pi_lintr.ioapic_irq > 0)
@@ -278,8 +277,7 @@ pci_lintr_assert(struct pci_devinst *pi)
 	pthread_mutex_lock(&pi->pi_intr_mtx);
 	if (pi->pi_lintr.pin > 0 && pi->pi_lintr.state == IDLE) {
 		pci_set_cfgdata8(pi, PCIR_STATUS,
-		    pci_get_cfgdata8(pi, PCIR_STATUS) |
-			PCIM_STATUS_INTxSTATE);
+		    pci_get_cfgdata8(pi, PCIR_STATUS) | PCIM_STATUS_INTxSTATE);
 		if (lintr_permitted(pi)) {
 			pi->pi_lintr.state = ASSERTED;
 			pci_irq_assert(pi);

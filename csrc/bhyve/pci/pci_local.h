@@ -25,10 +25,10 @@ void pci_bar_cfgwrite(struct pci_devinst *pi, int idx, uint32_t val);
 void pci_bar_unmap_all(struct pci_devinst *pi);
 
 /* ---- pci_msi.c ---- */
-void pci_msi_capwrite(struct pci_devinst *pi, int capoff, int offset,
-    int bytes, uint32_t val);
-void pci_msix_capwrite(struct pci_devinst *pi, int capoff, int offset,
-    int bytes, uint32_t val);
+void pci_msi_capwrite(
+    struct pci_devinst *pi, int capoff, int offset, int bytes, uint32_t val);
+void pci_msix_capwrite(
+    struct pci_devinst *pi, int capoff, int offset, int bytes, uint32_t val);
 void pci_msix_cleanup(struct pci_devinst *pi);
 
 /* Bookkeeping of a slot's interrupt pins, for pci_irq.c. */

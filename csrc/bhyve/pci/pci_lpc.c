@@ -81,8 +81,7 @@ parse_bootrom(char *rest)
 	if (set_config_value("bootrom", romfile) != 0)
 		return (BHYVE_EXIT_ERROR);
 	/* The second word is the variable store unless it is an option. */
-	if (rest != NULL &&
-	    memchr(rest, '=', strcspn(rest, ",")) == NULL) {
+	if (rest != NULL && memchr(rest, '=', strcspn(rest, ",")) == NULL) {
 		varfile = strsep(&rest, ",");
 		if (*varfile != '\0' &&
 		    set_config_value("bootvars", varfile) != 0)
@@ -101,8 +100,8 @@ parse_bootrom(char *rest)
 			continue;
 		if (value != NULL)
 			*value++ = '\0';
-		if (set_config_value_node(nvl, name,
-			value != NULL ? value : "true") != 0)
+		if (set_config_value_node(
+			nvl, name, value != NULL ? value : "true") != 0)
 			return (BHYVE_EXIT_ERROR);
 	}
 	return (0);
@@ -118,9 +117,9 @@ parse_tpm(char *rest)
 	type = strsep(&rest, ",");
 	path = strsep(&rest, ",");
 	if (type == NULL || *type == '\0' || path == NULL || *path == '\0') {
-		ewarnx("tpm: %s", type == NULL || *type == '\0' ?
-			"no type given" :
-			"no path given");
+		ewarnx("tpm: %s",
+		    type == NULL || *type == '\0' ? "no type given"
+						  : "no path given");
 		return (BHYVE_EXIT_ERROR);
 	}
 	nvl = create_config_node("tpm");
@@ -147,16 +146,15 @@ parse_named(const char *name, char *rest)
 			continue;
 		if (rest == NULL || *rest == '\0')
 			return (BHYVE_EXIT_USAGE);
-		snprintf(path, sizeof(path), "lpc.%s.path",
-		    lpc_uart_names[unit]);
-		return (set_config_value(path, rest) != 0 ?
-			BHYVE_EXIT_ERROR :
-			0);
+		snprintf(
+		    path, sizeof(path), "lpc.%s.path", lpc_uart_names[unit]);
+		return (
+		    set_config_value(path, rest) != 0 ? BHYVE_EXIT_ERROR : 0);
 	}
 	if (strcasecmp(name, "pc-testdev") == 0 && rest == NULL)
-		return (set_config_bool("lpc.pc-testdev", true) != 0 ?
-			BHYVE_EXIT_ERROR :
-			0);
+		return (set_config_bool("lpc.pc-testdev", true) != 0
+			? BHYVE_EXIT_ERROR
+			: 0);
 	return (BHYVE_EXIT_USAGE);
 }
 
@@ -212,16 +210,15 @@ lpc_uart_intr_deassert(void *arg)
 }
 
 static int
-lpc_uart_io_handler(struct vmctx *ctx, int in, int port, int bytes,
-    uint32_t *eax, void *arg)
+lpc_uart_io_handler(
+    struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
 	struct lpc_uart_softc *sc = arg;
 
 	if (in)
 		*eax = uart_ns16550_read(sc->uart, port - sc->iobase);
 	else
-		uart_ns16550_write(sc->uart, port - sc->iobase,
-		    (uint8_t)*eax);
+		uart_ns16550_write(sc->uart, port - sc->iobase, (uint8_t)*eax);
 	return (0);
 }
 
@@ -241,16 +238,16 @@ lpc_uart_init(struct vmctx *ctx, int unit)
 	}
 	pci_irq_reserve(sc->irq);
 	sc->ctx = ctx;
-	sc->uart = uart_ns16550_init(lpc_uart_intr_assert,
-	    lpc_uart_intr_deassert, sc);
+	sc->uart =
+	    uart_ns16550_init(lpc_uart_intr_assert, lpc_uart_intr_deassert, sc);
 	snprintf(path, sizeof(path), "lpc.%s.path", lpc_uart_names[unit]);
 	backend = get_config_value(path);
-	if (sc->uart == NULL ||
-	    uart_ns16550_tty_open(sc->uart, backend) != 0) {
-		EPRINTLN("Unable to initialize backend '%s' for LPC device %s",
-		    backend != NULL ? backend : "", lpc_uart_names[unit]);
+	if (sc->uart == NULL) {
+		EPRINTLN("%s: out of memory", lpc_uart_names[unit]);
 		return (-1);
 	}
+	if (uart_ns16550_tty_open(sc->uart, backend) != 0)
+		return (-1);
 	memset(&iop, 0, sizeof(iop));
 	iop.name = lpc_uart_names[unit];
 	iop.port = sc->iobase;
@@ -309,8 +306,7 @@ pci_lpc_cfgwrite(struct pci_devinst *pi, int offset, int bytes, uint32_t val)
 }
 
 static int
-pci_lpc_cfgread(struct pci_devinst *pi, int offset, int bytes,
-    uint32_t *retval)
+pci_lpc_cfgread(struct pci_devinst *pi, int offset, int bytes, uint32_t *retval)
 {
 	uint32_t byte, val;
 	bool hit;
@@ -320,8 +316,8 @@ pci_lpc_cfgread(struct pci_devinst *pi, int offset, int bytes,
 	val = 0;
 	for (i = 0; i < bytes; i++) {
 		pin = pirq_pin_of(offset + i);
-		byte = pin != 0 ? pirq_read(pin) :
-				  pci_get_cfgdata8(pi, offset + i);
+		byte = pin != 0 ? pirq_read(pin)
+				: pci_get_cfgdata8(pi, offset + i);
 		hit = hit || pin != 0;
 		val |= byte << (i * 8);
 	}
@@ -381,8 +377,8 @@ lpc_read_reg(nvlist_t *nvl, const char *name, const char *file, long max,
 	if (text != NULL && strcmp(text, "host") == 0) {
 		if (host_isa_reg(file, val) == 0)
 			return (0);
-		EPRINTLN("lpc: the host has no ISA bridge to take %s from",
-		    name);
+		EPRINTLN(
+		    "lpc: the host has no ISA bridge to take %s from", name);
 		return (-1);
 	}
 	return (pci_config_read_reg(nvl, name, max, def, val));
@@ -467,8 +463,7 @@ pci_lpc_write_dsdt(struct pci_devinst *pi, struct aml *a)
 	const struct lpc_dsdt *const *ldp;
 
 	aml_device_begin(a, "ISA");
-	aml_name_int(a, "_ADR",
-	    (uint64_t)(pi->pi_slot << 16 | pi->pi_func));
+	aml_name_int(a, "_ADR", (uint64_t)(pi->pi_slot << 16 | pi->pi_func));
 	SET_FOREACH(ldp, lpc_dsdt_set)
 	(*ldp)->handler(a);
 	aml_device_end(a);
@@ -510,8 +505,7 @@ lpc_sysres_dsdt(struct aml *a)
 	{
 		ls = *lspp;
 		if (ls->type == LPC_SYSRES_IO)
-			aml_res_io(a, (uint16_t)ls->base,
-			    (uint16_t)ls->length);
+			aml_res_io(a, (uint16_t)ls->base, (uint16_t)ls->length);
 		else
 			aml_res_mem32(a, ls->base, ls->length);
 	}

@@ -25,8 +25,8 @@ send_message(struct pci_devinst *pi, uint64_t addr, uint32_t data)
 		GUEST_LOG("%s: MSI to 0x%lx dropped", pi->pi_name, addr);
 		return;
 	}
-	(void)vm_raise_msi(pi->pi_vmctx, addr, data, pi->pi_bus, pi->pi_slot,
-	    pi->pi_func);
+	(void)vm_raise_msi(
+	    pi->pi_vmctx, addr, data, pi->pi_bus, pi->pi_slot, pi->pi_func);
 }
 
 /* ---- MSI ---- */
@@ -48,8 +48,8 @@ pci_emul_add_msicap(struct pci_devinst *pi, int msgnum)
 	memset(&cap, 0, sizeof(cap));
 	cap.capid = PCIY_MSI;
 	cap.msgctrl = (uint16_t)(PCIM_MSICTRL_64BIT | (mmc << 1));
-	return (pci_emul_add_capability(pi, (const uint8_t *)&cap,
-	    sizeof(cap)));
+	return (
+	    pci_emul_add_capability(pi, (const uint8_t *)&cap, sizeof(cap)));
 }
 
 /* Take the registers of the capability into effect. */
@@ -65,16 +65,15 @@ msi_update(struct pci_devinst *pi, int capoff)
 	    (uint64_t)pci_get_cfgdata32(pi, capoff + PCIR_MSI_ADDR_HIGH) << 32;
 	pi->pi_msi.msg_data =
 	    pci_get_cfgdata16(pi, capoff + PCIR_MSI_DATA_64BIT);
-	pi->pi_msi.maxmsgnum = pi->pi_msi.enabled ?
-	    1 << ((ctrl & PCIM_MSICTRL_MME_MASK) >> 4) :
-	    0;
+	pi->pi_msi.maxmsgnum =
+	    pi->pi_msi.enabled ? 1 << ((ctrl & PCIM_MSICTRL_MME_MASK) >> 4) : 0;
 	pthread_mutex_unlock(&pi->pi_intr_mtx);
 	pci_lintr_update(pi);
 }
 
 void
-pci_msi_capwrite(struct pci_devinst *pi, int capoff, int offset, int bytes,
-    uint32_t val)
+pci_msi_capwrite(
+    struct pci_devinst *pi, int capoff, int offset, int bytes, uint32_t val)
 {
 	const uint16_t rw = PCIM_MSICTRL_MME_MASK | PCIM_MSICTRL_MSI_ENABLE;
 	uint16_t ctrl, mask, mme, mmc;
@@ -126,8 +125,7 @@ pci_generate_msi(struct pci_devinst *pi, int index)
 	bool send;
 
 	pthread_mutex_lock(&pi->pi_intr_mtx);
-	send = pi->pi_msi.enabled && index >= 0 &&
-	    index < pi->pi_msi.maxmsgnum;
+	send = pi->pi_msi.enabled && index >= 0 && index < pi->pi_msi.maxmsgnum;
 	addr = pi->pi_msi.addr;
 	data = pi->pi_msi.msg_data + (uint32_t)index;
 	pthread_mutex_unlock(&pi->pi_intr_mtx);
@@ -151,15 +149,14 @@ pci_emul_add_msixcap(struct pci_devinst *pi, int msgnum, int barnum)
 	if (msgnum < 1 || msgnum > MAX_MSIX_TABLE_ENTRIES || barnum < 0 ||
 	    barnum > PCI_BARMAX || pi->pi_msix.table != NULL)
 		return (EINVAL);
-	table_size = (uint32_t)PAGE_ROUND((unsigned long)msgnum *
-	    MSIX_TABLE_ENTRY_SIZE);
+	table_size =
+	    (uint32_t)PAGE_ROUND((unsigned long)msgnum * MSIX_TABLE_ENTRY_SIZE);
 	pi->pi_msix.table_bar = pi->pi_msix.pba_bar = barnum;
 	pi->pi_msix.table_offset = 0;
 	pi->pi_msix.table_count = msgnum;
 	pi->pi_msix.pba_offset = table_size;
 	pi->pi_msix.pba_size = (msgnum + 63) / 64 * 8;
-	pi->pi_msix.table =
-	    calloc((size_t)msgnum, sizeof(*pi->pi_msix.table));
+	pi->pi_msix.table = calloc((size_t)msgnum, sizeof(*pi->pi_msix.table));
 	pi->pi_msix.pba = calloc(1, (size_t)pi->pi_msix.pba_size);
 	if (pi->pi_msix.table == NULL || pi->pi_msix.pba == NULL)
 		return (ENOMEM);
@@ -174,8 +171,8 @@ pci_emul_add_msixcap(struct pci_devinst *pi, int msgnum, int barnum)
 	cap.msgctrl = (uint16_t)(msgnum - 1);
 	cap.table_info = (uint32_t)barnum;
 	cap.pba_info = table_size | (uint32_t)barnum;
-	return (pci_emul_add_capability(pi, (const uint8_t *)&cap,
-	    sizeof(cap)));
+	return (
+	    pci_emul_add_capability(pi, (const uint8_t *)&cap, sizeof(cap)));
 }
 
 void
@@ -191,8 +188,8 @@ static bool
 msix_masked(const struct pci_devinst *pi, int index)
 {
 	return (pi->pi_msix.function_mask ||
-	    (pi->pi_msix.table[index].vector_control &
-		PCIM_MSIX_VCTRL_MASK) != 0);
+	    (pi->pi_msix.table[index].vector_control & PCIM_MSIX_VCTRL_MASK) !=
+		0);
 }
 
 void
@@ -243,11 +240,11 @@ msix_flush_pending(struct pci_devinst *pi, int first, int last)
 }
 
 void
-pci_msix_capwrite(struct pci_devinst *pi, int capoff, int offset, int bytes,
-    uint32_t val)
+pci_msix_capwrite(
+    struct pci_devinst *pi, int capoff, int offset, int bytes, uint32_t val)
 {
-	const uint16_t rw = PCIM_MSIXCTRL_MSIX_ENABLE |
-	    PCIM_MSIXCTRL_FUNCTION_MASK;
+	const uint16_t rw =
+	    PCIM_MSIXCTRL_MSIX_ENABLE | PCIM_MSIXCTRL_FUNCTION_MASK;
 	uint16_t ctrl, mask;
 	int reg, shift;
 
@@ -286,8 +283,8 @@ pci_msix_pba_bar(struct pci_devinst *pi)
 }
 
 int
-pci_emul_msix_twrite(struct pci_devinst *pi, uint64_t offset, int size,
-    uint64_t value)
+pci_emul_msix_twrite(
+    struct pci_devinst *pi, uint64_t offset, int size, uint64_t value)
 {
 	struct msix_table_entry *mte;
 	uint64_t end;
@@ -324,15 +321,13 @@ pci_emul_msix_tread(struct pci_devinst *pi, uint64_t offset, int size)
 	pthread_mutex_lock(&pi->pi_intr_mtx);
 	if (offset < end && end - offset >= (uint64_t)size) {
 		val = 0;
-		memcpy(&val, (char *)pi->pi_msix.table + offset,
-		    (size_t)size);
+		memcpy(&val, (char *)pi->pi_msix.table + offset, (size_t)size);
 	} else if (offset >= pi->pi_msix.pba_offset &&
 	    offset - pi->pi_msix.pba_offset + (uint64_t)size <=
 		(uint64_t)pi->pi_msix.pba_size) {
 		val = 0;
 		memcpy(&val,
-		    (char *)pi->pi_msix.pba +
-			(offset - pi->pi_msix.pba_offset),
+		    (char *)pi->pi_msix.pba + (offset - pi->pi_msix.pba_offset),
 		    (size_t)size);
 	}
 	pthread_mutex_unlock(&pi->pi_intr_mtx);

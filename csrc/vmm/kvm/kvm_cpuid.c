@@ -60,8 +60,15 @@ void
 kvm_cpuid_mask(void *vmi, uint32_t leaf, uint32_t sub, uint32_t *r4)
 {
 	const struct kvm_cpuid_entry2 *e;
+	struct kvm_vm *kv = vmi;
 
-	e = supported_leaf(vmi, leaf, sub);
+	/*
+	 * Where many instructions fall back to the software processor the
+	 * guest gets those only that this one knows, and its XSAVE area.
+	 */
+	if (kv->interpreted && vmm_ops_soft.cpuid_mask != NULL)
+		vmm_ops_soft.cpuid_mask(NULL, leaf, sub, r4);
+	e = supported_leaf(kv, leaf, sub);
 	switch (leaf) {
 	case 1:
 	case 0x80000001:
@@ -116,8 +123,8 @@ subleaves(uint32_t leaf)
 
 /* One leaf; false when a subleaf is empty. */
 static bool
-cpuid_add(struct kvm_vcpu *kc, struct kvm_cpuid2 *c, uint32_t leaf,
-    uint32_t sub)
+cpuid_add(
+    struct kvm_vcpu *kc, struct kvm_cpuid2 *c, uint32_t leaf, uint32_t sub)
 {
 	struct kvm_cpuid_entry2 *e;
 	uint32_t eax = leaf, ebx = 0, ecx = sub, edx = 0;

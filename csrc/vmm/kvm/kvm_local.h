@@ -41,6 +41,7 @@ struct kvm_vm {
 	int vcpu_run_size;
 	int xsave_size;
 	bool sync_regs;
+	bool interpreted; /* no vmx or svm: many instructions fall back */
 	struct kvm_cpuid2 *supported;
 	/* Level pins of the I/O APIC as KVM knows them; 0: no route. */
 	uint64_t route[VIOAPIC_PINS];
@@ -51,7 +52,7 @@ struct kvm_vm {
 };
 
 /* What user space owes an answer to. */
-enum kvm_owed { OWED_NONE, OWED_INOUT, OWED_MMIO };
+enum kvm_owed { OWED_NONE, OWED_INOUT, OWED_MMIO, OWED_SOFT };
 
 struct kvm_vcpu {
 	struct kvm_vm *kv;
@@ -87,8 +88,6 @@ struct kvm_vcpu {
 
 	/* An instruction that the software processor runs (kvm_soft.c). */
 	struct kvm_soft *soft;
-	uint64_t failed_rip; /* of the last emulation failure */
-	uint64_t failed_exits;
 };
 
 /* kvm_ops.c */
@@ -97,12 +96,13 @@ int kvm_ioctl(int fd, const char *name, unsigned long cmd, void *arg);
 #define KVM_IOCTL(fd, cmd, arg) \
 	kvm_ioctl(fd, #cmd, cmd, (void *)(uintptr_t)(arg))
 int kvm_kick_signal(void);
+int kvm_probe_auto(const char **why);
 
 /* kvm_vcpu.c */
 void *kvm_vcpu_init(void *vmi, struct vcpu *vcpu, int vcpuid);
 void kvm_vcpu_cleanup(void *vcpui);
-int kvm_vcpu_run(void *vcpui, const struct vm_entry *entry,
-    struct vm_exit *vme);
+int kvm_vcpu_run(
+    void *vcpui, const struct vm_entry *entry, struct vm_exit *vme);
 void kvm_vcpu_kick(void *vcpui);
 /* Let KVM finish the instruction it has in hand; reads as all ones. */
 int kvm_vcpu_settle(struct kvm_vcpu *kc);
@@ -111,8 +111,8 @@ int kvm_vcpu_reset(void *vcpui, bool init);
 /* kvm_reg.c */
 struct kvm_regs *kvm_regs(struct kvm_vcpu *kc);	  /* valid; NULL: errno */
 struct kvm_sregs *kvm_sregs(struct kvm_vcpu *kc); /* valid; NULL: errno */
-void kvm_regs_forget(struct kvm_vcpu *kc); /* after KVM_RUN */
-int kvm_regs_flush(struct kvm_vcpu *kc);   /* before it */
+void kvm_regs_forget(struct kvm_vcpu *kc);	  /* after KVM_RUN */
+int kvm_regs_flush(struct kvm_vcpu *kc);	  /* before it */
 int kvm_getreg(void *vcpui, int reg, uint64_t *val);
 int kvm_setreg(void *vcpui, int reg, uint64_t val);
 int kvm_getdesc(void *vcpui, int reg, struct seg_desc *desc);
@@ -134,6 +134,11 @@ int kvm_cpuid_set(struct kvm_vcpu *kc);
 int kvm_msr_init(struct kvm_vm *kv);
 int kvm_getmsr(void *vcpui, uint32_t msr, uint64_t *val);
 int kvm_setmsr(void *vcpui, uint32_t msr, uint64_t val);
+/* As kvm_getmsr() and kvm_setmsr() for several; returns how many. */
+int kvm_msrs_get(
+    struct kvm_vcpu *kc, const uint32_t *msrs, uint64_t *vals, int n);
+int kvm_msrs_set(
+    struct kvm_vcpu *kc, const uint32_t *msrs, const uint64_t *vals, int n);
 int kvm_msr_reset(struct kvm_vcpu *kc, bool init);
 int kvm_get_tsc_offset(void *vcpui, uint64_t *offset);
 int kvm_set_tsc_offset(void *vcpui, uint64_t offset);
@@ -154,6 +159,7 @@ int kvm_lapic_reset(struct kvm_vcpu *kc, bool init);
 /* kvm_event.c */
 /* Hand pending events to KVM, before an entry. */
 int kvm_event_push(struct kvm_vcpu *kc);
+uint64_t kvm_events_intinfo(const struct kvm_vcpu_events *ev);
 int kvm_event_reset(struct kvm_vcpu *kc);
 int kvm_get_shadow(struct kvm_vcpu *kc, uint64_t *val);
 int kvm_set_shadow(struct kvm_vcpu *kc, uint64_t val);
@@ -167,6 +173,9 @@ void kvm_halt_cleanup(struct kvm_vm *kv);
  * processor.  True: *vme is an exit; false: go on, or *error.
  */
 bool kvm_soft_run(struct kvm_vcpu *kc, struct vm_exit *vme, int *error);
+/* The same instruction goes on with the answer to its exit. */
+bool kvm_soft_resume(struct kvm_vcpu *kc, const struct vm_entry *entry,
+    struct vm_exit *vme, int *error);
 void kvm_soft_cleanup(struct kvm_vcpu *kc);
 
 #endif

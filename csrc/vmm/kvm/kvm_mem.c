@@ -49,8 +49,8 @@ kvm_memmap(void *vmi, vm_paddr_t gpa, size_t len, void *hva, int prot)
 		error = i < 0 ? ENOENT : slot_set(kv, i, gpa, 0, NULL, false);
 	} else {
 		i = slot_find(kv, 0, 0);
-		error = i < 0 ? ENOSPC :
-				slot_set(kv, i, gpa, len, hva,
+		error = i < 0 ? ENOSPC
+			      : slot_set(kv, i, gpa, len, hva,
 				    (prot & VM_PROT_WRITE) == 0);
 	}
 	pthread_mutex_unlock(&kv->mtx);

@@ -25,22 +25,24 @@
 #define MSR_TSC_AUX 0xc0000103
 #define PAT_RESET 0x0007040600070406ULL
 
+#define MSR_BATCH 16
+
 /* The core's: see vmm_rdmsr(). */
 static const struct {
 	uint32_t base;
 	uint32_t count;
 } core_msrs[] = {
-	{ 0x17, 1 },   /* PLATFORM_ID */
-	{ 0x3a, 1 },   /* FEATURE_CONTROL */
-	{ 0x79, 1 },   /* BIOS_UPDT_TRIG */
-	{ 0x8b, 1 },   /* BIOS_SIGN */
-	{ 0xce, 1 },   /* PLATFORM_INFO */
-	{ 0xfe, 1 },   /* MTRRCAP */
-	{ 0x179, 2 },  /* MCG_CAP, MCG_STATUS */
-	{ 0x1a0, 1 },  /* MISC_ENABLE */
-	{ 0x1ad, 2 },  /* TURBO_RATIO_LIMIT */
+	{ 0x17, 1 },	/* PLATFORM_ID */
+	{ 0x3a, 1 },	/* FEATURE_CONTROL */
+	{ 0x79, 1 },	/* BIOS_UPDT_TRIG */
+	{ 0x8b, 1 },	/* BIOS_SIGN */
+	{ 0xce, 1 },	/* PLATFORM_INFO */
+	{ 0xfe, 1 },	/* MTRRCAP */
+	{ 0x179, 2 },	/* MCG_CAP, MCG_STATUS */
+	{ 0x1a0, 1 },	/* MISC_ENABLE */
+	{ 0x1ad, 2 },	/* TURBO_RATIO_LIMIT */
 	{ 0x200, 120 }, /* MTRRs, PAT */
-	{ 0x2ff, 1 },  /* MTRRdefType */
+	{ 0x2ff, 1 },	/* MTRRdefType */
 	{ 0x400, 128 }, /* machine check banks */
 };
 #define NCORE (sizeof(core_msrs) / sizeof(core_msrs[0]))
@@ -55,8 +57,8 @@ kvm_msr_init(struct kvm_vm *kv)
 	memset(&filter, 0, sizeof(filter));
 	filter.flags = KVM_MSR_FILTER_DEFAULT_ALLOW;
 	for (size_t i = 0; i < NCORE; i++) {
-		filter.ranges[i].flags = KVM_MSR_FILTER_READ |
-		    KVM_MSR_FILTER_WRITE;
+		filter.ranges[i].flags =
+		    KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE;
 		filter.ranges[i].base = core_msrs[i].base;
 		filter.ranges[i].nmsrs = core_msrs[i].count;
 		filter.ranges[i].bitmap = deny;
@@ -64,46 +66,61 @@ kvm_msr_init(struct kvm_vm *kv)
 	return (KVM_IOCTL(kv->fd, KVM_X86_SET_MSR_FILTER, &filter));
 }
 
-struct one_msr {
+struct msr_list {
 	struct kvm_msrs head;
-	struct kvm_msr_entry entry;
+	struct kvm_msr_entry entry[MSR_BATCH];
 };
+
+/* Both ioctls stop at the first MSR that KVM does not take. */
+int
+kvm_msrs_get(struct kvm_vcpu *kc, const uint32_t *msrs, uint64_t *vals, int n)
+{
+	struct msr_list list;
+	int done;
+
+	memset(&list, 0, sizeof(list));
+	list.head.nmsrs = (uint32_t)n;
+	for (int i = 0; i < n; i++)
+		list.entry[i].index = msrs[i];
+	done = ioctl(kc->fd, KVM_GET_MSRS, &list);
+	for (int i = 0; i < done; i++)
+		vals[i] = list.entry[i].data;
+	return (done);
+}
+
+int
+kvm_msrs_set(
+    struct kvm_vcpu *kc, const uint32_t *msrs, const uint64_t *vals, int n)
+{
+	struct msr_list list;
+
+	memset(&list, 0, sizeof(list));
+	list.head.nmsrs = (uint32_t)n;
+	for (int i = 0; i < n; i++) {
+		list.entry[i].index = msrs[i];
+		list.entry[i].data = vals[i];
+	}
+	/* EFER and the APIC base show among the system registers. */
+	if (!kc->sregs_dirty)
+		kc->sregs_valid = false;
+	return (ioctl(kc->fd, KVM_SET_MSRS, &list));
+}
 
 int
 kvm_getmsr(void *vcpui, uint32_t msr, uint64_t *val)
 {
-	struct kvm_vcpu *kc = vcpui;
-	struct one_msr one;
-
-	memset(&one, 0, sizeof(one));
-	one.head.nmsrs = 1;
-	one.entry.index = msr;
-	/* Returns how many it has read: 0 for an MSR that is not there. */
-	if (ioctl(kc->fd, KVM_GET_MSRS, &one) != 1)
-		return (ENOENT);
-	*val = one.entry.data;
-	return (0);
+	return (kvm_msrs_get(vcpui, &msr, val, 1) == 1 ? 0 : ENOENT);
 }
 
 int
 kvm_setmsr(void *vcpui, uint32_t msr, uint64_t val)
 {
 	struct kvm_vcpu *kc = vcpui;
-	struct one_msr one;
 
 	/* What CPUID offers decides on what is accepted. */
 	if (!kc->cpuid_set && kvm_cpuid_set(kc) != 0)
 		return (errno);
-	memset(&one, 0, sizeof(one));
-	one.head.nmsrs = 1;
-	one.entry.index = msr;
-	one.entry.data = val;
-	if (ioctl(kc->fd, KVM_SET_MSRS, &one) != 1)
-		return (EINVAL);
-	/* EFER and the APIC base show among the system registers. */
-	if (!kc->sregs_dirty)
-		kc->sregs_valid = false;
-	return (0);
+	return (kvm_msrs_set(kc, &msr, &val, 1) == 1 ? 0 : EINVAL);
 }
 
 /* MSRs that RESET clears; INIT keeps them (Intel SDM 3A table 9-1). */

@@ -143,7 +143,7 @@ flags_have(const char *line, const char *flag)
  * A KVM without vmx or svm in the processor runs guests by other means, by
  * interpreting them in the slowest case: nothing to choose unasked.
  */
-static int
+int
 kvm_probe_auto(const char **why)
 {
 	char *line = NULL;
@@ -239,6 +239,7 @@ static void *
 kvm_init(struct vm *vm)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	const char *why;
 	struct kvm_vm *kv;
 	int error;
 
@@ -249,6 +250,7 @@ kvm_init(struct vm *vm)
 	kv->vm = vm;
 	kv->fd = -1;
 	pthread_mutex_init(&kv->mtx, NULL);
+	kv->interpreted = kvm_probe_auto(&why) != 0;
 	kvm_halt_init(kv);
 	kv->dev_fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
 	if (kv->dev_fd < 0)

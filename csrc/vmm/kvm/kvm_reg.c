@@ -106,8 +106,8 @@ kvm_regs_flush(struct kvm_vcpu *kc)
 	if (kc->regs_dirty) {
 		if (kc->kv->sync_regs)
 			kc->run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
-		else if (KVM_IOCTL(kc->fd, KVM_SET_REGS,
-			     &kc->run->s.regs.regs) < 0)
+		else if (KVM_IOCTL(
+			     kc->fd, KVM_SET_REGS, &kc->run->s.regs.regs) < 0)
 			return (errno);
 		kc->regs_dirty = false;
 	}

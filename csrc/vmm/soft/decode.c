@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "op_fuse_local.h"
 #include "soft_core_local.h"
 
 struct opslot {
@@ -16,6 +17,7 @@ static const struct optab **dec_rows;
 static bool dec_modrm[4][256];
 static uint32_t dec_features;
 static soft_op _Atomic dec_unblock[2]; /* handlers of WRMSR and MOV to CRn */
+#define FL_IMM0 0x2u /* in fl_read; see flags_read() */
 static pthread_once_t dec_once = PTHREAD_ONCE_INIT;
 
 static void
@@ -428,6 +430,22 @@ decode_unblocks(soft_op op)
 }
 
 /*
+ * Flags that a record reads.  Rows with FL_IMM0 list those that pass through
+ * when an immediate shift count is 0.
+ */
+static uint32_t
+flags_read(const struct soft_dec *d, const struct insn *in)
+{
+	uint32_t read = d->row->fl_read;
+
+	if (!(read & FL_IMM0))
+		return (read);
+	if ((in->imm & (d->opsize == 8 ? 63 : 31)) != 0)
+		return (0);
+	return (read & FL_ARITH);
+}
+
+/*
  * Backwards over the block: flags are live behind it, and in front of every
  * record that may stop the block before it has written its own.
  */
@@ -435,6 +453,8 @@ void
 decode_bind(struct soft_dec *d, struct insn *in, int n)
 {
 	uint32_t live = FL_ARITH;
+	struct fuse fuse;
+	bool pair = n >= 2 && fuse_look(&d[n - 2], &in[n - 2], &fuse);
 
 	for (int i = n - 1; i >= 0; i--) {
 		const struct optab *r = d[i].row;
@@ -442,7 +462,8 @@ decode_bind(struct soft_dec *d, struct insn *in, int n)
 		if (r != NULL) {
 			d[i].flags_dead = (live &
 			    (r->fl_write | r->fl_undef)) == 0;
-			live = (live & ~(uint32_t)r->fl_write) | r->fl_read;
+			live = (live & ~(uint32_t)r->fl_write) |
+			    flags_read(&d[i], &in[i]);
 		}
 		in[i].op = bind_one(&d[i], &in[i]);
 		if (r == NULL || (r->attr & (A_FAULT | A_END | A_REP)) ||
@@ -450,4 +471,6 @@ decode_bind(struct soft_dec *d, struct insn *in, int n)
 		    in[i].op == op_gp0)
 			live = FL_ARITH;
 	}
+	if (pair)
+		fuse_bind(&fuse, &in[n - 2]);
 }

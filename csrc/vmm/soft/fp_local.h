@@ -182,7 +182,8 @@ bool soft_mmx_check(struct softcpu *cpu, const struct insn *in);
 /* ... and starts the handler again. */
 void mmx_again(struct softcpu *cpu, const struct insn *in);
 
-/* Every MMX instruction but EMMS makes all registers valid. */
+/* Every MMX instruction clears TOP, and all but EMMS make all registers
+ * valid. */
 static inline void
 mmx_touch(struct softcpu *cpu)
 {
@@ -245,6 +246,7 @@ typedef uint64_t (*sse_gcore)(__m128i d, __m128i s);
 #define K_MMXS 0x8000u /* source is an MMX register */
 #define K_MMXD 0x10000u /* destination is an MMX register */
 #define K_CC 0x20000u /* destination is the arithmetic flags */
+#define K_DP 0x40000u /* a dot product */
 #define KA16 (16u | K_ALIGN)
 void sse_fp_slow(struct softcpu *cpu, const struct insn *in, sse_core core,
     uint32_t kind);

@@ -264,6 +264,71 @@ int_szi(const struct soft_dec *d)
 	return ((unsigned)__builtin_ctz(d->opsize));
 }
 
+/* ---- near transfers (op_branch.c) ---- */
+void int_jump_checked(struct softcpu *cpu, const struct insn *in,
+    uint64_t rip);
+/*
+ * End the block at rip.  A target that the jump cache knows has been fetched
+ * in this mode and is legal.  64-bit indirect targets must have been checked
+ * before: a jump cache tag has no room for bits 63:48.
+ */
+INT_INLINE void
+int_jump(struct softcpu *cpu, const struct insn *in, uint64_t rip)
+{
+	uint64_t lin = cpu->csbase + rip;
+
+	if (likely(soft_jc(cpu, lin)->tag == (lin ^ cpu->modekey)))
+		soft_goto(cpu, rip);
+	else
+		int_jump_checked(cpu, in, rip);
+}
+/*
+ * The same for direct jumps, by the distance from the block's first byte:
+ * cheaper, as no rip is needed on a hit.  A distance over 4 GiB or below 0
+ * misses and is cut to the mode's width then.
+ */
+INT_INLINE void
+int_jump_rel(struct softcpu *cpu, const struct insn *in, int64_t dist)
+{
+#if SOFT_CHAIN
+	uint64_t lin = cpu->gpr[R_BLOCK] + (uint64_t)dist;
+	const struct jcent *j = soft_jc(cpu, lin);
+
+	if (likely(j->tag == (lin ^ cpu->modekey)) &&
+	    likely(atomic_load_explicit(cpu->pending,
+		memory_order_relaxed) == 0)) {
+		cpu->gpr[R_BLOCK] = lin;
+		j->blk->insn[0].op(cpu, &j->blk->insn[0]);
+		return;
+	}
+#endif
+	int_jump_checked(cpu, in, cpu->gpr[R_BLOCK] + (uint64_t)dist -
+	    cpu->csbase);
+}
+/* A conditional jump that is not taken, from its record. */
+INT_INLINE void
+int_fall(struct softcpu *cpu, const struct insn *in)
+{
+#if SOFT_CHAIN
+	uint64_t lin = cpu->gpr[R_BLOCK] + in->off + in->len;
+	const struct jcent *j = soft_jc(cpu, lin);
+
+	if (likely(j->tag == (lin ^ cpu->modekey)) &&
+	    likely(atomic_load_explicit(cpu->pending,
+		memory_order_relaxed) == 0)) {
+		cpu->gpr[R_BLOCK] = lin;
+		j->blk->insn[0].op(cpu, &j->blk->insn[0]);
+		return;
+	}
+#endif
+	cpu->rip = soft_rip_next(cpu, in);
+}
+
+/* The handler of an ALU operation whose flags live (op_alu.c). */
+enum { I_ADD, I_OR, I_ADC, I_SBB, I_AND, I_SUB, I_XOR, I_CMP, I_TEST };
+enum { F_RR, F_RI, F_RM, F_MR, F_MI, F_COUNT };
+soft_op int_alu_op(unsigned op, unsigned form, unsigned z);
+
 /* A count of zero leaves the flags alone: fl_read of optab_int.def. */
 #define FL_IMM0 0x2u
 

@@ -188,7 +188,6 @@ ALL_SIZE(16)
 ALL_SIZE(32)
 ALL_SIZE(64)
 
-enum { F_RR, F_RI, F_RM, F_MR, F_MI, F_COUNT };
 #define T_FORM(op, f, v) \
 	{op_##op##_##f##8##v, op_##op##_##f##16##v, op_##op##_##f##32##v, \
 	    op_##op##_##f##64##v}
@@ -209,6 +208,12 @@ static const soft_op alu_locked[7][2][4] = {
 	T_OPL(add), T_OPL(or), T_OPL(adc), T_OPL(sbb), T_OPL(and),
 	T_OPL(sub), T_OPL(xor),
 };
+
+soft_op
+int_alu_op(unsigned op, unsigned form, unsigned z)
+{
+	return (alu_tab[0][op][form][z]);
+}
 
 /* arg: operation; operand order as the row's opcode says (bits 2:0). */
 static soft_op

@@ -1,29 +1,15 @@
 /*
  * Near transfers: JMP Jcc CALL RET LOOP JCXZ, and BOUND.
- *
- * A target that the jump cache knows has been fetched in this mode and is
- * legal.  Any other one is checked first (canonical form, CS limit).
  */
 #include "int_local.h"
 
-INT_COLD void
-jump_checked(struct softcpu *cpu, const struct insn *in, uint64_t rip)
+__attribute__((__cold__)) void
+int_jump_checked(struct softcpu *cpu, const struct insn *in, uint64_t rip)
 {
+	if (!(cpu->mode & MODE_64))
+		rip = (uint32_t)rip;
 	if (int_code_ok(cpu, in, rip))
 		soft_goto(cpu, rip);
-}
-
-/* End the block at rip.  64-bit indirect targets must have been checked:
- * a jump cache tag has no room for bits 63:48. */
-INT_INLINE void
-jump_to(struct softcpu *cpu, const struct insn *in, uint64_t rip)
-{
-	uint64_t lin = cpu->csbase + rip;
-
-	if (likely(soft_jc(cpu, lin)->tag == (lin ^ cpu->modekey)))
-		soft_goto(cpu, rip);
-	else
-		jump_checked(cpu, in, rip);
 }
 
 #define TRUNC16(v) ((uint16_t)(v))
@@ -33,37 +19,60 @@ jump_to(struct softcpu *cpu, const struct insn *in, uint64_t rip)
 	TRUNC##S(soft_rip_next(cpu, in) + (uint64_t)(int64_t)in->imm)
 
 /* ---- Jcc ---- */
-#define JCC_SIZE(c, S)                                          \
-	DEF_REG(op_j##c##_##S)                                  \
+/* disp: the target's distance from the block's first byte. */
+#define JCC(c)                                                  \
+	DEF_REG(op_j##c)                                        \
 	{                                                       \
 		if (CND_##c(cpu->cc))                           \
-			jump_to(cpu, in, TARGET(S));            \
+			int_jump_rel(cpu, in, in->disp);        \
 		else                                            \
-			soft_goto(cpu, soft_rip_next(cpu, in)); \
+			int_fall(cpu, in);                      \
+	}                                                       \
+	DEF_REG(op_j##c##_16)                                   \
+	{                                                       \
+		if (CND_##c(cpu->cc))                           \
+			int_jump(cpu, in, TARGET(16));          \
+		else                                            \
+			int_fall(cpu, in);                      \
+	}                                                       \
+	DEF_REG(op_j##c##_far)                                  \
+	{                                                       \
+		if (CND_##c(cpu->cc))                           \
+			int_jump_rel(cpu, in, (int64_t)in->imm + \
+			    in->off + in->len);                 \
+		else                                            \
+			int_fall(cpu, in);                      \
 	}
-#define JCC(c) JCC_SIZE(c, 16) JCC_SIZE(c, 32) JCC_SIZE(c, 64)
 FOR_COND(JCC)
-#define T_JCC(c) {op_j##c##_16, op_j##c##_32, op_j##c##_64},
+#define T_JCC(c) {op_j##c##_16, op_j##c, op_j##c##_far},
 static const soft_op jcc_tab[16][3] = {FOR_COND(T_JCC)};
 
 soft_op
 ibind_jcc(const struct soft_dec *d, struct insn *in)
 {
-	return (jcc_tab[d->opcode & 15][int_szi(d) - 1]);
+	int64_t dist = (int64_t)in->imm + in->off + in->len;
+
+	in->disp = (int32_t)dist;
+	return (jcc_tab[d->opcode & 15][d->opsize == 2 ? 0 :
+	    in->disp == dist ? 1 : 2]);
 }
 
 /* ---- JMP ---- */
+DEF_REG(op_jmp_i16)
+{
+	int_jump(cpu, in, TARGET(16));
+}
+DEF_REG(op_jmp_i)
+{
+	int_jump_rel(cpu, in, (int64_t)in->imm + in->off + in->len);
+}
 #define JMP_SIZE(S)                                             \
-	DEF_REG(op_jmp_i##S)                                    \
-	{                                                       \
-		jump_to(cpu, in, TARGET(S));                    \
-	}                                                       \
 	DEF_REG(op_jmp_r##S)                                    \
 	{                                                       \
 		it##S v = RD##S(in->rm);                        \
                                                                 \
 		CHECK##S(v);                                    \
-		jump_to(cpu, in, v);                            \
+		int_jump(cpu, in, v);                            \
 	}                                                       \
 	DEF_OP(op_jmp_m##S)                                     \
 	{                                                       \
@@ -71,7 +80,7 @@ ibind_jcc(const struct soft_dec *d, struct insn *in)
 		it##S v = LD(S, lin);                           \
                                                                 \
 		CHECK##S(v);                                    \
-		jump_to(cpu, in, v);                            \
+		int_jump(cpu, in, v);                            \
 	}
 #define CHECK16(v) ((void)0)
 #define CHECK32(v) ((void)0)
@@ -90,7 +99,7 @@ soft_op
 ibind_jmp(const struct soft_dec *d, struct insn *in)
 {
 	static const soft_op tab[3][3] = {
-		{op_jmp_i16, op_jmp_i32, op_jmp_i64},
+		{op_jmp_i16, op_jmp_i, op_jmp_i},
 		{op_jmp_r16, op_jmp_r32, op_jmp_r64},
 		{op_jmp_m16, op_jmp_m32, op_jmp_m64},
 	};
@@ -261,7 +270,7 @@ loop_end(struct softcpu *cpu, const struct insn *in, bool taken)
 	rip += (uint64_t)(int64_t)in->imm;
 	if (!(cpu->mode & MODE_64))
 		rip = (in->flags & IN_OS16) ? (uint16_t)rip : (uint32_t)rip;
-	jump_to(cpu, in, rip);
+	int_jump(cpu, in, rip);
 }
 
 /* Is the counter zero behind this turn?  It must not be written before the

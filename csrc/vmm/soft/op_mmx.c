@@ -425,6 +425,7 @@ static void
 op_emms(struct softcpu *cpu, const struct insn *in)
 {
 	MMX_GATE(cpu, in);
+	cpu->fpu.top = 0;
 	cpu->fpu.ftw = 0;
 	SOFT_NEXT(cpu, in);
 }

@@ -7,10 +7,11 @@
 #define MUL_CORE(op, S)                                               \
 	INT_INLINE void m_##op##S(struct softcpu *cpu, it##S s)       \
 	{                                                             \
-		uint64_t a = RD64(R_AX), lo, hi;                      \
-		__asm__(#op " %3\n\tmovq %%rax, %1" ASM_GETFLAGS      \
-		    : "+a"(a), "=&r"(lo), "=&d"(hi)                   \
-		    : "r"(s)                                          \
+		uint64_t a = cpu->cc, lo, hi;                         \
+		__asm__(ASM_SETFLAGS "movq %4, %%rax\n\t" #op " %3\n\t" \
+		    "movq %%rax, %1" ASM_GETFLAGS                     \
+		    : "+&a"(a), "=&r"(lo), "=&d"(hi)                  \
+		    : "r"(s), "m"(RD64(R_AX))                         \
 		    : "cc");                                          \
 		MUL_WR##S(lo, hi);                                    \
 		cpu->cc = (uint16_t)a;                                \
@@ -208,9 +209,9 @@ ibind_mul(const struct soft_dec *d, struct insn *in)
 #define IMUL_SIZE(S)                                                     \
 	INT_INLINE it##S x_imul##S(it##S d, it##S s, uint16_t *cc)       \
 	{                                                                \
-		uint32_t f;                                              \
-		__asm__("imul %2, %0" ASM_GETFLAGS                       \
-		    : "+r"(d), "=&a"(f)                                  \
+		uint32_t f = *cc;                                        \
+		__asm__(ASM_SETFLAGS "imul %2, %0" ASM_GETFLAGS          \
+		    : "+r"(d), "+a"(f)                                   \
 		    : "r"(s)                                             \
 		    : "cc");                                             \
 		*cc = (uint16_t)f;                                       \

@@ -1,9 +1,9 @@
 /*
  * Shifts and rotates by an immediate or by CL, SHLD and SHRD.
  *
- * g: any count; the guest's flags are the host's beforehand, so that a count
- * of zero and the rotates keep what they must.  x: a count that is not zero,
- * of a shift that writes all flags.  y: nobody reads the flags.
+ * g: the guest's flags are the host's beforehand, so that a count of zero,
+ * the rotates and undefined flags leave what the host leaves.  y: nobody
+ * reads the flags.
  */
 #include "int_local.h"
 
@@ -21,17 +21,6 @@
 	static uint64_t f_##op##S(uint64_t d, uint64_t s, uint16_t *cc) \
 	{                                                              \
 		return (g_##op##S((it##S)d, (uint8_t)s, cc));          \
-	}
-#define X_SH(op, S)                                                    \
-	INT_INLINE it##S x_##op##S(it##S d, uint8_t n, uint16_t *cc)   \
-	{                                                              \
-		uint32_t f;                                            \
-		__asm__(#op " %%cl, %0" ASM_GETFLAGS                   \
-		    : "+q"(d), "=&a"(f)                                \
-		    : "c"(n)                                           \
-		    : "cc");                                           \
-		*cc = (uint16_t)f;                                     \
-		return (d);                                            \
 	}
 #define Y_SH(op, S)                                                    \
 	INT_INLINE it##S y_##op##S(it##S d, uint8_t n, uint16_t *cc)   \
@@ -65,36 +54,26 @@
 	G_SH(op, S) REG_SH(g, op, i, S) REG_SH(g, op, c, S)             \
 	MEM_SH(op, i, S) MEM_SH(op, c, S)
 #define SH_Y(op, S) Y_SH(op, S) REG_SH(y, op, i, S) REG_SH(y, op, c, S)
-#define SH_X(op, S) X_SH(op, S) REG_SH(x, op, i, S)
 #define SH_SIZE(S)                                                      \
 	SH_ALL(rol, S) SH_ALL(ror, S) SH_ALL(rcl, S) SH_ALL(rcr, S)     \
 	SH_ALL(shl, S) SH_ALL(shr, S) SH_ALL(sar, S)                    \
-	SH_Y(rol, S) SH_Y(ror, S) SH_Y(shl, S) SH_Y(shr, S) SH_Y(sar, S) \
-	SH_X(shl, S) SH_X(shr, S) SH_X(sar, S)
+	SH_Y(rol, S) SH_Y(ror, S) SH_Y(shl, S) SH_Y(shr, S) SH_Y(sar, S)
 SH_SIZE(8)
 SH_SIZE(16)
 SH_SIZE(32)
 SH_SIZE(64)
 
 #define T_SZ(n) {n##8, n##16, n##32, n##64}
-/* Forms: imm any, CL, memory imm, memory CL, then dead imm, dead CL, imm
- * that is not zero. */
-enum { H_I, H_C, H_MI, H_MC, H_YI, H_YC, H_X, H_COUNT };
+/* Forms: imm, CL, memory imm, memory CL, then dead imm, dead CL. */
+enum { H_I, H_C, H_MI, H_MC, H_YI, H_YC, H_COUNT };
 #define T_ALL(op) \
 	T_SZ(op_##op##_gri), T_SZ(op_##op##_grc), T_SZ(op_##op##_mi), \
 	    T_SZ(op_##op##_mc)
-#define T_SHF(op) \
-	{T_ALL(op), T_SZ(op_##op##_yri), T_SZ(op_##op##_yrc), \
-	    T_SZ(op_##op##_xri)}
-#define T_ROT(op) \
-	{T_ALL(op), T_SZ(op_##op##_yri), T_SZ(op_##op##_yrc), \
-	    T_SZ(op_##op##_gri)}
-#define T_RC(op) \
-	{T_ALL(op), T_SZ(op_##op##_gri), T_SZ(op_##op##_grc), \
-	    T_SZ(op_##op##_gri)}
+#define T_SH(op) {T_ALL(op), T_SZ(op_##op##_yri), T_SZ(op_##op##_yrc)}
+#define T_RC(op) {T_ALL(op), T_SZ(op_##op##_gri), T_SZ(op_##op##_grc)}
 static const soft_op sh_tab[8][H_COUNT][4] = {
-	T_ROT(rol), T_ROT(ror), T_RC(rcl), T_RC(rcr), T_SHF(shl),
-	T_SHF(shr), T_SHF(shl), T_SHF(sar),
+	T_SH(rol), T_SH(ror), T_RC(rcl), T_RC(rcr), T_SH(shl), T_SH(shr),
+	T_SH(shl), T_SH(sar),
 };
 
 /* arg: modrm.reg, and 0x10 for a count in CL, 0x20 for a count of 1. */
@@ -110,10 +89,8 @@ ibind_shift(const struct soft_dec *d, struct insn *in)
 		form = (arg & 0x10) ? H_MC : H_MI;
 	else if (d->flags_dead)
 		form = (arg & 0x10) ? H_YC : H_YI;
-	else if (arg & 0x10)
-		form = H_C;
 	else
-		form = (in->imm & (z == 3 ? 63 : 31)) ? H_X : H_I;
+		form = (arg & 0x10) ? H_C : H_I;
 	return (sh_tab[arg & 7][form][z]);
 }
 

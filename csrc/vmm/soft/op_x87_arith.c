@@ -102,6 +102,13 @@ bind_x87_reg(const struct soft_dec *dec, struct insn *in)
 	return (op_x87_reg);
 }
 
+/* FCOS alone has the modrm byte that rows use for "any". */
+soft_op
+bind_fcos(const struct soft_dec *dec, struct insn *in)
+{
+	return (dec->modrm == 0xff ? bind_x87_reg(dec, in) : NULL);
+}
+
 /* FCMOVcc reads the flags, FCOMI and its kin write them. */
 static noinline void
 x87_cc_slow(struct softcpu *cpu, const struct insn *in)

@@ -91,6 +91,14 @@ dec_breg(const struct soft_dec *d, uint8_t n)
 	return (SOFT_BREG(n));
 }
 
+/*
+ * Record a and the conditional jump b behind it in one handler for a
+ * (op_pair.c), or NULL.  Called after both are bound; b stays as it is, and
+ * flags are written exactly.
+ */
+soft_op soft_fuse(const struct soft_dec *a, const struct soft_dec *b,
+    struct insn *ia, const struct insn *ib);
+
 /* Feature bits of rows; soft_cpuid_mask() maps them to CPUID. */
 #define SF_CX8 0x1u
 #define SF_CX16 0x2u

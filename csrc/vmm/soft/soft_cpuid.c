@@ -56,6 +56,7 @@ static const struct feature_bit leaf1[] = {
 static const struct feature_bit leaf7[] = {
 	{ SF_FSGSBASE, EBX, 0 },
 	{ SF_BMI1, EBX, 3 },
+	{ 0, EBX, 6 }, /* x87 data pointer is exact on exceptions only */
 	{ 0, EBX, 7 }, /* SMEP */
 	{ SF_BMI2, EBX, 8 },
 	{ 0, EBX, 9 }, /* ERMS */

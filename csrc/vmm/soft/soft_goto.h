@@ -27,19 +27,18 @@ soft_jc(struct softcpu *cpu, uint64_t lin)
  * (canonical addresses leave bits 63:48 free for it); whoever changes the
  * mapping empties the cache (tlb.c on a flush, block.c on a kill).
  */
-static inline void
+static inline __attribute__((__always_inline__)) void
 soft_goto(struct softcpu *cpu, uint64_t rip)
 {
 	struct jcent *j;
 	uint64_t lin;
 
-	cpu->rip = rip;
 #if SOFT_CHAIN
 	lin = cpu->csbase + rip;
 	j = soft_jc(cpu, lin);
-	if (likely(j->tag == (lin ^ cpu->modekey)) && likely(atomic_load_explicit(cpu->pending,
+	if (likely(j->tag == (lin ^ cpu->modekey)) &&
+	    likely(atomic_load_explicit(cpu->pending,
 	    memory_order_relaxed) == 0)) {
-		cpu->blk = j->blk;
 		cpu->gpr[R_BLOCK] = lin;
 		j->blk->insn[0].op(cpu, &j->blk->insn[0]);
 		return;
@@ -48,6 +47,7 @@ soft_goto(struct softcpu *cpu, uint64_t rip)
 	(void)j;
 	(void)lin;
 #endif
+	cpu->rip = rip;
 }
 
 #endif

@@ -154,7 +154,7 @@ struct soft_io {
 };
 #define SOFT_IO_MAX 256
 
-#define JC_BITS 12
+#define JC_BITS 14
 struct jcent {
 	uint64_t tag; /* linear address ^ cpu->modekey; ~0: empty */
 	struct block *blk;
@@ -167,7 +167,7 @@ struct softcpu {
 	uint64_t segbase[S_COUNT];
 	struct tlbe *tlb; /* of the current mode */
 	_Atomic uint32_t *pending; /* vcpu_pending(): VCPU_EV_* */
-	struct block *blk;	   /* running block */
+	struct block *blk;	   /* where the loop entered the chain */
 	uint32_t rfl; /* RFLAGS less the arithmetic flags; bit 1 set */
 	uint16_t cc;  /* CC_*: the arithmetic flags */
 	uint8_t cpl;
@@ -550,8 +550,6 @@ size_t soft_fpu_get(struct softcpu *cpu, void *buf, size_t len);
 bool soft_fpu_set(struct softcpu *cpu, const void *buf, size_t len);
 /* CR0.MP/EM/TS or CR4.OSFXSR changed: recompute the gates. */
 void soft_fpu_mode_update(struct softcpu *cpu);
-/* SF_* bits of optab_fp.def that this host can execute. */
-uint32_t soft_fpu_features(void);
 /* Host FPU environment of the vCPU thread: guest MXCSR in, host's out.  Both
  * may be called twice.  soft_fpu_get/set work on the vCPU's own thread at any
  * time, on another only after leave. */

@@ -192,6 +192,24 @@ soft_vcpu_reset(void *vcpui, bool init)
 	return (0);
 }
 
+static int
+soft_get_tsc_offset(void *vcpui, uint64_t *offset)
+{
+	const struct softcpu *cpu = vcpui;
+
+	*offset = cpu->tsc_offset;
+	return (0);
+}
+
+static int
+soft_set_tsc_offset(void *vcpui, uint64_t offset)
+{
+	struct softcpu *cpu = vcpui;
+
+	cpu->tsc_offset = offset;
+	return (0);
+}
+
 /*
  * Memory comes or goes.  Every vCPU forgets its translations and blocks; one
  * that runs is waited for, so that a mapping that goes is not in use.
@@ -237,4 +255,7 @@ const struct vmm_ops vmm_ops_soft = {
 	.setfpu = soft_setfpu,
 	.vcpu_reset = soft_vcpu_reset,
 	.memmap = soft_memmap,
+	.cpuid_mask = soft_cpuid_mask,
+	.get_tsc_offset = soft_get_tsc_offset,
+	.set_tsc_offset = soft_set_tsc_offset,
 };

@@ -108,8 +108,8 @@ SSE_FIMM(roundps, KA16)
 SSE_FIMM(roundpd, KA16)
 SSE_FIMM(roundss, 4)
 SSE_FIMM(roundsd, 8)
-SSE_FIMM(dpps, KA16 | K_PS)
-SSE_FIMM(dppd, KA16 | K_PD)
+SSE_FIMM(dpps, KA16 | K_PS | K_DP)
+SSE_FIMM(dppd, KA16 | K_PD | K_DP)
 
 /* ---- INSERTPS: a memory source is the one float, not picked by imm ---- */
 

@@ -138,6 +138,42 @@ sse_slow_gate(struct softcpu *cpu, const struct insn *in, uint32_t kind)
 	return (true);
 }
 
+#define DP_STEP(op, d, s)                                              \
+	do {                                                           \
+		sse_exceptions_begin(cpu);                             \
+		__asm__ volatile(op " %1,%0" : "+x"(d) : "x"(s));      \
+		if (sse_exceptions(cpu, in, sse_tiny(d, kind)))        \
+			return (false);                                \
+	} while (0)
+
+/*
+ * A dot product signals after its products, after the sums of pairs and after
+ * the last sum: run the three steps for their exceptions alone.
+ */
+static bool
+sse_dp_steps(struct softcpu *cpu, const struct insn *in, __m128i d,
+    __m128i s, uint32_t kind)
+{
+	const int imm = in->imm;
+	__m128i m;
+
+	if (kind & K_PS) {
+		m = _mm_set_epi32(-(imm >> 7 & 1), -(imm >> 6 & 1),
+		    -(imm >> 5 & 1), -(imm >> 4 & 1));
+		d = _mm_and_si128(d, m);
+		DP_STEP("mulps", d, _mm_and_si128(s, m));
+		DP_STEP("haddps", d, d);
+		DP_STEP("haddps", d, d);
+	} else {
+		m = _mm_set_epi64x(-(int64_t)(imm >> 5 & 1),
+		    -(int64_t)(imm >> 4 & 1));
+		d = _mm_and_si128(d, m);
+		DP_STEP("mulpd", d, _mm_and_si128(s, m));
+		DP_STEP("haddpd", d, d);
+	}
+	return (true);
+}
+
 static bool
 sse_fp_do(struct softcpu *cpu, const struct insn *in, sse_core core,
     uint32_t kind)
@@ -145,6 +181,9 @@ sse_fp_do(struct softcpu *cpu, const struct insn *in, sse_core core,
 	__m128i r, s;
 
 	if (!sse_slow_gate(cpu, in, kind) || !sse_source(cpu, in, kind, &s))
+		return (false);
+	if ((kind & K_DP) &&
+	    !sse_dp_steps(cpu, in, XMM(cpu, in->reg), s, kind))
 		return (false);
 	sse_exceptions_begin(cpu);
 	r = core(XMM(cpu, in->reg), s);

@@ -24,29 +24,6 @@ soft_fpu_mode_update(struct softcpu *cpu)
 	    (f->fsw & FSW_ES) == 0;
 }
 
-/* What the rows need of the host beyond SSE2, which x86-64 implies. */
-uint32_t
-soft_fpu_features(void)
-{
-	uint32_t r;
-
-	__builtin_cpu_init();
-	r = SF_MMX | SF_SSE | SF_SSE2 | SF_FXSR;
-	if (__builtin_cpu_supports("sse3"))
-		r |= SF_SSE3;
-	if (__builtin_cpu_supports("ssse3"))
-		r |= SF_SSSE3;
-	if (__builtin_cpu_supports("sse4.1"))
-		r |= SF_SSE41 | SF_XSAVE;
-	if (__builtin_cpu_supports("sse4.2"))
-		r |= SF_SSE42;
-	if (__builtin_cpu_supports("pclmul"))
-		r |= SF_PCLMUL;
-	if (__builtin_cpu_supports("aes"))
-		r |= SF_AES;
-	return (r);
-}
-
 /* ---- gates ---- */
 
 bool
