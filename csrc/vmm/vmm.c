@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vchips.h"
@@ -451,6 +452,7 @@ vmm_vcpu(struct vm *vm, int vcpuid)
 struct vcpu *
 vmm_alloc_vcpu_held(struct vm *vm, int vcpuid)
 {
+	pthread_condattr_t attr;
 	struct vcpu *vcpu;
 	int error;
 
@@ -474,7 +476,10 @@ vmm_alloc_vcpu_held(struct vm *vm, int vcpuid)
 		atomic_store(&vcpu->hostcpu, -1);
 		pthread_mutex_init(&vcpu->mtx, NULL);
 		pthread_mutex_init(&vcpu->ev_mtx, NULL);
-		pthread_cond_init(&vcpu->cond, NULL);
+		pthread_condattr_init(&attr);
+		pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+		pthread_cond_init(&vcpu->cond, &attr);
+		pthread_condattr_destroy(&attr);
 		error = vcpu_attach(vcpu);
 	}
 	if (error != 0) {

@@ -67,7 +67,11 @@ struct vcpu {
 	_Atomic int state; /* enum vcpu_state; changed under mtx */
 	pthread_mutex_t mtx;
 	pthread_cond_t cond; /* state became IDLE, or lockers left */
-	int lockers;	     /* threads that wait for IDLE: they go first */
+	bool runner;	     /* a thread is in vmm_run(), or on its way */
+	int lockers;	     /* threads that wait for IDLE */
+	int late;	     /* of these, who came after the last admission */
+	uint64_t batch;	     /* counts admissions */
+	int64_t slice_end;   /* until then it is let run, CLOCK_MONOTONIC */
 	_Atomic int hostcpu;
 	int lasthostcpu;
 

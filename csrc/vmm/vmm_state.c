@@ -46,18 +46,58 @@ set_state_locked(struct vcpu *vcpu, enum vcpu_state state)
 	return (0);
 }
 
-/* from_idle: wait until the vCPU is IDLE (the vCPU's own thread). */
+/* However many tools ask, a vCPU runs this long between two interruptions. */
+#define RUN_SLICE_NS 100000
+
+static int64_t
+monotonic(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ((int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec);
+}
+
+/* Those who wait now go before the vCPU's thread, later ones after it. */
+static void
+admit_lockers(struct vcpu *vcpu)
+{
+	vcpu->batch++;
+	vcpu->late = 0;
+}
+
+/* The vCPU's thread takes it when all whom it admitted are done. */
+static void
+runner_take(struct vcpu *vcpu)
+{
+	while (vcpu->lockers > vcpu->late ||
+	    atomic_load(&vcpu->state) != VCPU_IDLE)
+		pthread_cond_wait(&vcpu->cond, &vcpu->mtx);
+	set_state_locked(vcpu, VCPU_FROZEN);
+	if (vcpu->lockers > 0) {
+		vcpu->slice_end = monotonic() + RUN_SLICE_NS;
+		pthread_cond_broadcast(&vcpu->cond);
+	}
+}
+
+/* from_idle: wait until the vCPU is free (the vCPU's own thread). */
 int
 vcpu_set_state(struct vcpu *vcpu, enum vcpu_state state, bool from_idle)
 {
-	int error;
+	int error = 0;
 
 	pthread_mutex_lock(&vcpu->mtx);
-	if (from_idle)
-		while (vcpu->lockers > 0 ||
-		    atomic_load(&vcpu->state) != VCPU_IDLE)
-			pthread_cond_wait(&vcpu->cond, &vcpu->mtx);
-	error = set_state_locked(vcpu, state);
+	if (from_idle) {
+		admit_lockers(vcpu);
+		vcpu->runner = true;
+		runner_take(vcpu);
+	} else {
+		error = set_state_locked(vcpu, state);
+	}
+	if (state == VCPU_IDLE && vcpu->runner) {
+		vcpu->runner = false;
+		admit_lockers(vcpu);
+	}
 	pthread_mutex_unlock(&vcpu->mtx);
 	if (state == VCPU_IDLE && curvcpu == vcpu)
 		curvcpu = NULL;
@@ -82,34 +122,60 @@ vcpu_yield(struct vcpu *vcpu)
 {
 	pthread_mutex_lock(&vcpu->mtx);
 	atomic_fetch_and(&vcpu->pending, ~VCPU_EV_REQIDLE);
+	admit_lockers(vcpu);
 	set_state_locked(vcpu, VCPU_IDLE);
-	while (vcpu->lockers > 0 || atomic_load(&vcpu->state) != VCPU_IDLE)
-		pthread_cond_wait(&vcpu->cond, &vcpu->mtx);
-	set_state_locked(vcpu, VCPU_FROZEN);
+	runner_take(vcpu);
+	vcpu->slice_end = monotonic() + RUN_SLICE_NS;
 	pthread_mutex_unlock(&vcpu->mtx);
+}
+
+/* A locker waits for its turn; the vCPU is asked unless it was just now. */
+static void
+locker_wait(struct vcpu *vcpu)
+{
+	struct timespec ts;
+
+	if (atomic_load(&vcpu->state) == VCPU_IDLE) {
+		/* Its thread is about to take it, and will say so. */
+		pthread_cond_wait(&vcpu->cond, &vcpu->mtx);
+	} else if (monotonic() < vcpu->slice_end) {
+		ts.tv_sec = vcpu->slice_end / 1000000000;
+		ts.tv_nsec = vcpu->slice_end % 1000000000;
+		pthread_cond_timedwait(&vcpu->cond, &vcpu->mtx, &ts);
+	} else {
+		vcpu_post(vcpu, VCPU_EV_REQIDLE);
+		pthread_cond_wait(&vcpu->cond, &vcpu->mtx);
+	}
 }
 
 int
 vcpu_lock_one(struct vcpu *vcpu)
 {
+	uint64_t batch;
+
 	if (curvcpu == vcpu)
 		return (EDEADLK);
 	pthread_mutex_lock(&vcpu->mtx);
+	batch = vcpu->batch;
 	vcpu->lockers++;
-	while (atomic_load(&vcpu->state) != VCPU_IDLE) {
-		vcpu_post(vcpu, VCPU_EV_REQIDLE);
-		pthread_cond_wait(&vcpu->cond, &vcpu->mtx);
-	}
+	if (vcpu->runner)
+		vcpu->late++;
+	while (atomic_load(&vcpu->state) != VCPU_IDLE ||
+	    (vcpu->runner && batch == vcpu->batch))
+		locker_wait(vcpu);
 	vcpu->lockers--;
 	set_state_locked(vcpu, VCPU_FROZEN);
 	pthread_mutex_unlock(&vcpu->mtx);
 	return (0);
 }
 
+/* Not by the vCPU's own thread: that one sets IDLE. */
 void
 vcpu_unlock_one(struct vcpu *vcpu)
 {
-	vcpu_set_state(vcpu, VCPU_IDLE, false);
+	pthread_mutex_lock(&vcpu->mtx);
+	set_state_locked(vcpu, VCPU_IDLE);
+	pthread_mutex_unlock(&vcpu->mtx);
 }
 
 /* In ascending order, so that two callers never wait for each other. */
@@ -119,11 +185,6 @@ vcpu_lock_all(struct vm *vm)
 	struct vcpu *vcpu;
 	int error;
 
-	/* Ask all of them first: they come in parallel. */
-	for (int i = 0; i < VM_MAXCPU; i++)
-		if ((vcpu = vmm_vcpu(vm, i)) != NULL &&
-		    atomic_load(&vcpu->state) != VCPU_IDLE)
-			vcpu_post(vcpu, VCPU_EV_REQIDLE);
 	for (int i = 0; i < VM_MAXCPU; i++) {
 		if ((vcpu = vmm_vcpu(vm, i)) == NULL)
 			continue;

@@ -28,4 +28,7 @@ void gen_add_jcc(struct gen *g);
 bool gen_seg_lin(struct softcpu *cpu, const struct insn *in, int seg,
     uint64_t off, int size, bool write, uint64_t *lin);
 
+/* int_rules.c: what the host cannot show.  0: all hold. */
+int int_rules(struct softcpu *cpu);
+
 #endif

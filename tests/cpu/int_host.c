@@ -8,7 +8,7 @@
  * direction and faults are compared.  This file holds the engine's side and
  * the comparison; int_gen.c makes the instructions.
  *
- * usage: int_host [rounds [seed [row name]]]
+ * usage: int_host [rounds [seed [row name]]], or int_host rules
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -441,6 +441,11 @@ main(int argc, char **argv)
 	}
 	decode_init();
 	cpu_init();
+	if (argc > 1 && strcmp(argv[1], "rules") == 0) {
+		cpu_mode(N_32);
+		cpu->tlb = tlb_hit;
+		return (int_rules(cpu));
+	}
 	for (size_t i = 0; i < optab_int_n; i++) {
 		g.row = &optab_int[i];
 		if (only != NULL && strcmp(only, g.row->name) != 0)

@@ -1,6 +1,6 @@
 """Integer instructions of the software processor against the host CPU.
 
-The harness is C (int_host.c, int_gen.c, int_native.c), linked with the
+The harness is C (int_*.c), linked with the
 engine's decoder and integer handlers alone.
 """
 
@@ -17,6 +17,7 @@ OBJDIR = ROOT / "build" / "obj"
 HANDLERS = [
     "op_mov",
     "op_alu",
+    "op_pair",
     "op_fuse",
     "op_shift",
     "op_muldiv",
@@ -46,7 +47,10 @@ def objects() -> list[Path]:
 @pytest.fixture(scope="module")
 def harness(objects: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     exe = tmp_path_factory.mktemp("int") / "int_host"
-    sources = [ROOT / "tests" / "cpu" / f"int_{n}.c" for n in ("host", "gen", "native")]
+    sources = [
+        ROOT / "tests" / "cpu" / f"int_{n}.c"
+        for n in ("host", "gen", "native", "rules")
+    ]
     subprocess.run(
         [
             "gcc",

@@ -26,7 +26,13 @@
 
 #define PM1_GBL_EN 0x0020
 #define PM1_PWRBTN_EN 0x0100
-#define PM1_EN_RW (PM1_PWRBTN_EN | PM1_GBL_EN)
+#define PM1_RTC_EN 0x0400
+/*
+ * bhyve keeps the power button and the global bit only, and Linux complains
+ * of an RTC event that cannot be enabled: the bit sticks, the event never
+ * comes.
+ */
+#define PM1_EN_RW (PM1_PWRBTN_EN | PM1_GBL_EN | PM1_RTC_EN)
 
 #define PM1_SCI_EN 0x0001
 #define PM1_SLP_TYP 0x1c00
@@ -149,7 +155,6 @@ pm1_enable_handler(
 	if (in) {
 		*eax = pm1_enable;
 	} else {
-		/* The other events do not exist, so they cannot stick. */
 		pm1_enable = (uint16_t)(*eax & PM1_EN_RW);
 		sci_update(ctx);
 	}

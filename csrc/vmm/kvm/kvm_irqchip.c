@@ -18,6 +18,7 @@
 
 #define APIC_PAGE 4096
 #define APIC_ID 0x20
+#define APIC_TPR 0x80
 #define APIC_LDR 0xd0
 #define APIC_DFR 0xe0
 #define APIC_SVR 0xf0
@@ -140,6 +141,11 @@ kvm_lapic_set(void *vcpui, const void *regs4096)
 	memcpy(state.regs, regs4096, sizeof(state.regs));
 	if (KVM_IOCTL(kc->fd, KVM_SET_LAPIC, &state) < 0)
 		return (errno);
+	/* The task priority is CR8 among the system registers. */
+	if (kc->sregs_dirty)
+		kc->sregs.cr8 = (uint8_t)state.regs[APIC_TPR] >> 4;
+	else
+		kc->sregs_valid = false;
 	return (0);
 }
 

@@ -11,16 +11,20 @@
 #include "kvm_local.h"
 
 #define MSR_TSC 0x10
+#define MSR_APICBASE 0x1b
 #define MSR_TSC_ADJUST 0x3b
 #define MSR_SYSENTER_CS 0x174
 #define MSR_SYSENTER_ESP 0x175
 #define MSR_SYSENTER_EIP 0x176
 #define MSR_DEBUGCTL 0x1d9
 #define MSR_PAT 0x277
+#define MSR_EFER 0xc0000080
 #define MSR_STAR 0xc0000081
 #define MSR_LSTAR 0xc0000082
 #define MSR_CSTAR 0xc0000083
 #define MSR_SF_MASK 0xc0000084
+#define MSR_FSBASE 0xc0000100
+#define MSR_GSBASE 0xc0000101
 #define MSR_KGSBASE 0xc0000102
 #define MSR_TSC_AUX 0xc0000103
 #define PAT_RESET 0x0007040600070406ULL
@@ -71,6 +75,35 @@ struct msr_list {
 	struct kvm_msr_entry entry[MSR_BATCH];
 };
 
+/*
+ * Some MSRs show among the system registers, too.  A dirty cache of those is
+ * written later and must not bring the old value back.
+ */
+static void
+msr_to_sregs(struct kvm_vcpu *kc, uint32_t msr, uint64_t val)
+{
+	if (!kc->sregs_dirty) {
+		kc->sregs_valid = false;
+		return;
+	}
+	switch (msr) {
+	case MSR_APICBASE:
+		kc->sregs.apic_base = val;
+		break;
+	case MSR_EFER:
+		kc->sregs.efer = val;
+		break;
+	case MSR_FSBASE:
+		kc->sregs.fs.base = val;
+		break;
+	case MSR_GSBASE:
+		kc->sregs.gs.base = val;
+		break;
+	default:
+		break;
+	}
+}
+
 /* Both ioctls stop at the first MSR that KVM does not take. */
 int
 kvm_msrs_get(struct kvm_vcpu *kc, const uint32_t *msrs, uint64_t *vals, int n)
@@ -93,6 +126,7 @@ kvm_msrs_set(
     struct kvm_vcpu *kc, const uint32_t *msrs, const uint64_t *vals, int n)
 {
 	struct msr_list list;
+	int done;
 
 	memset(&list, 0, sizeof(list));
 	list.head.nmsrs = (uint32_t)n;
@@ -100,10 +134,10 @@ kvm_msrs_set(
 		list.entry[i].index = msrs[i];
 		list.entry[i].data = vals[i];
 	}
-	/* EFER and the APIC base show among the system registers. */
-	if (!kc->sregs_dirty)
-		kc->sregs_valid = false;
-	return (ioctl(kc->fd, KVM_SET_MSRS, &list));
+	done = ioctl(kc->fd, KVM_SET_MSRS, &list);
+	for (int i = 0; i < done; i++)
+		msr_to_sregs(kc, msrs[i], vals[i]);
+	return (done);
 }
 
 int

@@ -539,12 +539,5 @@ kvm_vcpu_reset(void *vcpui, bool init)
 		error = kvm_setfpu(kc, fpu, sizeof(fpu));
 	if (error == 0 && !init)
 		error = kvm_setreg(kc, VM_REG_GUEST_XCR0, 1);
-	kvm_regs_forget(kc);
-	kc->regs_valid = false;
-	kc->xcr0_valid = false;
-	if (kc->xcr0_dirty) {
-		kc->xcr0 = 1;
-		kc->xcr0_valid = true;
-	}
 	return (error);
 }

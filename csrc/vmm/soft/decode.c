@@ -455,6 +455,7 @@ decode_bind(struct soft_dec *d, struct insn *in, int n)
 	uint32_t live = FL_ARITH;
 	struct fuse fuse;
 	bool pair = n >= 2 && fuse_look(&d[n - 2], &in[n - 2], &fuse);
+	soft_op op;
 
 	for (int i = n - 1; i >= 0; i--) {
 		const struct optab *r = d[i].row;
@@ -473,4 +474,9 @@ decode_bind(struct soft_dec *d, struct insn *in, int n)
 	}
 	if (pair)
 		fuse_bind(&fuse, &in[n - 2]);
+	else if (n >= 2) {
+		op = soft_fuse(&d[n - 2], &d[n - 1], &in[n - 2], &in[n - 1]);
+		if (op != NULL)
+			in[n - 2].op = op;
+	}
 }

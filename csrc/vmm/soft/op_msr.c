@@ -32,6 +32,8 @@
 uint64_t
 soft_rdtsc(const struct softcpu *cpu)
 {
+	/* Unfenced, two host processors can read it out of order. */
+	_mm_lfence();
 	return (__rdtsc() + cpu->tsc_offset);
 }
 

@@ -28,6 +28,12 @@
 #define N_FCOND 12
 
 #define PAIR_KEEP ASM_GETFLAGS "\n\tmovw %%ax, %1\n\tj"
+#define PAIR_CMP(op, c, d, s)                                         \
+	__asm__ goto(#op " %2, %0" PAIR_KEEP CCN_##c " %l[taken]"     \
+	    :                                                         \
+	    : "q"(d), "m"(cpu->cc), "q"(s)                            \
+	    : "rax", "cc", "memory"                                   \
+	    : taken)
 #define PAIR_OP(op, c, d, s)                                          \
 	__asm__ goto(#op " %2, %0" PAIR_KEEP CCN_##c " %l[taken]"     \
 	    : "+q"(d), "=m"(cpu->cc)                                  \
@@ -58,16 +64,19 @@ pair_miss(struct softcpu *cpu, const struct insn *in)
 }
 
 #define IMM(S) ((it##S)(int64_t)in->imm)
-#define P_REG(c, op, form, S, dst, src, WB)                           \
+#define P_REG(c, op, form, S, dst, src, DO)                           \
 	DEF_REG(pr_##op##_##form##S##_##c)                            \
 	{                                                             \
 		it##S d = dst, s = src;                               \
                                                                       \
-		PAIR_OP(op, c, d, s);                                 \
-		PAIR_ENDS(WB(S, in->rm, d));                          \
+		DO(op, c, S);                                         \
 	}
-#define WB_YES(S, r, v) WR##S(r, v)
-#define WB_NO(S, r, v) ((void)(v))
+#define WB_YES(op, c, S)                                              \
+	PAIR_OP(op, c, d, s);                                         \
+	PAIR_ENDS(WR##S(in->rm, d))
+#define WB_NO(op, c, S)                                               \
+	PAIR_CMP(op, c, d, s);                                        \
+	PAIR_ENDS((void)0)
 #define P_RRC(c, op, S, wb) \
 	P_REG(c, op, rr, S, RD##S(in->rm), RD##S(in->reg), wb)
 #define P_RIC(c, op, S, wb) P_REG(c, op, ri, S, RD##S(in->rm), IMM(S), wb)
@@ -79,8 +88,7 @@ pair_miss(struct softcpu *cpu, const struct insn *in)
 		uint64_t lin = LIN(S / 8, false);                     \
 		it##S v = LD(S, lin), d = dst, s = src;               \
                                                                       \
-		PAIR_OP(op, c, d, s);                                 \
-		PAIR_ENDS((void)d);                                   \
+		WB_NO(op, c, S);                                      \
 	}
 #define P_RMC(c, op, S) P_MEM(c, op, rm, S, RD##S(in->reg), v)
 #define P_MRC(c, op, S) P_MEM(c, op, mr, S, v, RD##S(in->reg))

@@ -34,7 +34,7 @@ iret_mask(const struct softcpu *cpu, int size)
 static void
 iret_flags(struct softcpu *cpu, uint64_t flags, uint32_t mask)
 {
-	soft_set_rflags(cpu,
+	sys_put_rflags(cpu,
 	    (soft_get_rflags(cpu) & ~(uint64_t)mask) | (flags & mask));
 }
 
@@ -116,7 +116,7 @@ iret_to_v86(struct softcpu *cpu, const struct sysstk *k, struct farret *r)
 	cpu->gpr[R_SP] = (uint32_t)esp;
 	cpu->cpl = 3;
 	cpu->rip = r->rip;
-	soft_set_rflags(cpu, r->flags & 0x3f7fd5);
+	sys_put_rflags(cpu, r->flags & 0x3f7fd5);
 	return (true);
 }
 

@@ -50,7 +50,7 @@ op_syscall(struct softcpu *cpu, const struct insn *in)
 		cpu->gpr[R_CX] = next;
 		next = (cpu->mode & MODE_64) ? cpu->lstar : cpu->cstar;
 		cpu->gpr[11] = soft_get_rflags(cpu) & ~(uint64_t)FL_RF;
-		soft_set_rflags(cpu, cpu->gpr[11] & ~cpu->sfmask);
+		sys_put_rflags(cpu, cpu->gpr[11] & ~cpu->sfmask);
 	}
 	flat_cs_ss(cpu, sel, sel + 8, 0, sys_lma(cpu));
 	soft_mode_update(cpu);
@@ -77,7 +77,7 @@ op_sysret(struct softcpu *cpu, const struct insn *in)
 	next = l ? cpu->gpr[R_CX] : (uint32_t)cpu->gpr[R_CX];
 	sel = (uint16_t)(cpu->star >> 48);
 	if (sys_lma(cpu))
-		soft_set_rflags(cpu, (cpu->gpr[11] & 0x3c7fd7) | 2);
+		sys_put_rflags(cpu, (cpu->gpr[11] & 0x3c7fd7) | 2);
 	else
 		cpu->rfl |= FL_IF;
 	flat_cs_ss(cpu, l ? sel + 16 : sel, sel + 8, 3, l);

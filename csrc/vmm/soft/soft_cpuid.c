@@ -61,7 +61,6 @@ static const struct feature_bit leaf7[] = {
 	{ SF_BMI2, EBX, 8 },
 	{ 0, EBX, 9 }, /* ERMS */
 	{ SF_INVPCID, EBX, 10 },
-	{ 0, EBX, 13 }, /* FPU CS and DS deprecated */
 	{ SF_ADX, EBX, 19 },
 	{ 0, EBX, 20 }, /* SMAP */
 	{ SF_CLFLUSH, EBX, 23 }, /* CLFLUSHOPT */

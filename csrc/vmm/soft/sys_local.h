@@ -130,6 +130,14 @@ sys_done(struct softcpu *cpu, uint64_t rip)
 	cpu->rip = rip;
 	cpu->stop = STOP_NONE;
 }
+/* RFLAGS where the caller goes on to soft_mode_update() anyway. */
+static inline void
+sys_put_rflags(struct softcpu *cpu, uint64_t fl)
+{
+	cpu->cc = (uint16_t)(((fl << 8) & (CC_ALL & ~CC_OF)) |
+	    ((fl & FL_OF) ? CC_OF : 0));
+	cpu->rfl = ((uint32_t)fl & 0x3f7702u) | 2u;
+}
 /* Record #vec(err) and answer false: "return (sys_fail(...));". */
 static inline bool
 sys_fail(struct softcpu *cpu, int vec, uint32_t err)

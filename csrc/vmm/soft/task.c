@@ -232,6 +232,8 @@ task_memory(struct softcpu *cpu, const struct sysdesc *d, uint16_t sel,
 	is32 = (d->attr & 8) != 0;
 	old32 = (cpu->tr.attr & 8) != 0;
 	nest = why != TASK_JMP && why != TASK_IRET;
+	if (cpu->tr.limit < (old32 ? TSS32_LEN - 1u : TSS16_LEN - 1u))
+		return (sys_fail(cpu, X_TS, SEL_ERR(cpu->tr.sel, 0)));
 	if (!soft_cpl_probe_write(cpu, 0, (uint32_t)cpu->tr.base,
 		old32 ? TSS32_LEN : TSS16_LEN) ||
 	    !soft_cpl_probe_write(cpu, 0, (uint32_t)d->base,
@@ -314,7 +316,7 @@ soft_task_switch(struct softcpu *cpu, uint16_t sel, int reason, bool has_err,
 		return (false);
 	/* From here on the new task runs, whatever it is worth. */
 	ok = task_registers(cpu, &t, is32);
-	soft_set_rflags(cpu, is32 ? (t.eflags & 0x3f7fd5) | 2 :
+	sys_put_rflags(cpu, is32 ? (t.eflags & 0x3f7fd5) | 2 :
 				    (t.eflags & 0x7fd5) | 2);
 	ok = ok && task_segments(cpu, &t, ext);
 	soft_mode_update(cpu);
