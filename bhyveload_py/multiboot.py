@@ -43,7 +43,7 @@ def _load_by_addresses(ram: GuestRam, req: LoadRequest, at: int) -> tuple[int, i
     )
     start = at - (header - load)
     size = (load_end - load) if load_end else len(req.kernel) - start
-    if start < 0 or size < 0 or load > header or start + size > len(req.kernel):
+    if start < 0 or size <= 0 or load > header or start + size > len(req.kernel):
         raise LoadError(
             f"{req.name}: the multiboot header's load addresses are not in the file"
         )
@@ -72,6 +72,7 @@ def load(vm: VM, vcpu: VCPU, req: LoadRequest) -> None:
     else:
         raise LoadError(f"{req.name}: multiboot without load addresses and not ELF")
 
+    ram.check(entry, 1, f"{req.name}: the entry point")
     elf.put_cmdline(ram, req)
     modules = elf.place_modules(ram, req, end)
     mods_at, mmap_at, names_at = (START_INFO + x for x in (0x100, 0x400, 0x800))

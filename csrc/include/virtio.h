@@ -275,5 +275,6 @@ void vq_broken(struct vqueue_info *vq, const char *why);
 void vq_enable_legacy(struct vqueue_info *vq);
 void vq_enable_modern(struct vqueue_info *vq);
 void vq_reset(struct vqueue_info *vq);
+void vq_cleanup(struct vqueue_info *vq);
 
 #endif

@@ -301,10 +301,10 @@ struct vm_data_xfer {
 
 enum vmm_lock_class { LOCK_NONE, LOCK_VCPU, LOCK_READ_HOLD, LOCK_WRITE_HOLD };
 
-#define VMI_IN 0x1u	/* the argument is read */
-#define VMI_OUT 0x2u	/* the argument is written */
-#define VMI_RO 0x4u	/* changes nothing that is saved */
-#define VMI_LOCAL 0x8u	/* not over the control socket */
+#define VMI_IN 0x1u    /* the argument is read */
+#define VMI_OUT 0x2u   /* the argument is written */
+#define VMI_RO 0x4u    /* changes nothing that is saved */
+#define VMI_LOCAL 0x8u /* not over the control socket */
 
 struct vmm_ioctl {
 	uint32_t cmd;
@@ -356,8 +356,8 @@ int vmm_dir_create(const char *name);
  * *peer is a connection to the owner's control socket.  Waits up to two
  * seconds for a tool that has the VM for a moment.
  */
-int vmm_dir_open(const char *name, bool must_own, struct vmm_dir **retdir,
-    int *peer);
+int vmm_dir_open(
+    const char *name, bool must_own, struct vmm_dir **retdir, int *peer);
 void vmm_dir_close(struct vmm_dir *dir);
 /* The owner: take the VM out of the file system. */
 int vmm_dir_remove(struct vmm_dir *dir);

@@ -15,6 +15,7 @@
 #include <sys/uio.h>
 
 #include "vmm_cap.h"
+#include "vmm_class.h"
 #include "vmm_exit.h"
 #include "vmm_regs.h"
 
@@ -207,19 +208,6 @@ int vm_rtc_gettime(struct vmctx *ctx, int64_t *secs);
 int vm_pmtmr_set_location(struct vmctx *ctx, uint16_t ioport);
 
 /* ---- illumos' versioned state classes (VM_DATA_READ/WRITE) ---- */
-#define VDC_VERSION 1
-#define VDC_REGISTER 2
-#define VDC_MSR 3
-#define VDC_FPU 4
-#define VDC_LAPIC 5
-#define VDC_VMM_ARCH 6
-#define VDC_IOAPIC 7
-#define VDC_ATPIT 8
-#define VDC_ATPIC 9
-#define VDC_HPET 10
-#define VDC_PM_TIMER 11
-#define VDC_RTC 12
-#define VDC_VMM_TIME 13
 /* Returns the length read (<= len), or -1. */
 int vm_data_read(struct vmctx *ctx, int vcpuid, uint16_t cls, uint16_t version,
     void *buf, size_t len);

@@ -112,13 +112,13 @@ mark(struct walk *w, void *ptep, int size, uint64_t pte, uint64_t bits)
 	if (size == 4)
 		return (__atomic_compare_exchange_n((uint32_t *)ptep, &old32,
 			    old32 | (uint32_t)bits, false, __ATOMIC_SEQ_CST,
-			    __ATOMIC_SEQ_CST) ?
-			WALK_OK :
-			WALK_AGAIN);
+			    __ATOMIC_SEQ_CST)
+			? WALK_OK
+			: WALK_AGAIN);
 	return (__atomic_compare_exchange_n((uint64_t *)ptep, &pte, pte | bits,
-		    false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) ?
-		WALK_OK :
-		WALK_AGAIN);
+		    false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+		? WALK_OK
+		: WALK_AGAIN);
 }
 
 /* The last entry was found: check, mark, and make the address. */
@@ -234,8 +234,8 @@ walk(struct walk *w)
 		bits = paging->paging_mode == PAGING_MODE_64 ? 48 : 57;
 		if (!canonical(w->gla, bits)) {
 			if (w->inject)
-				vmm_inject_exception(w->vcpu, IDT_GP, true, 0,
-				    true);
+				vmm_inject_exception(
+				    w->vcpu, IDT_GP, true, 0, true);
 			return (WALK_FAULT);
 		}
 		return (walk_64(w, bits - 9, paging->cr3 & PG_FRAME));
@@ -249,8 +249,12 @@ int
 vmm_gla2gpa(struct vcpu *vcpu, const struct vm_guest_paging *paging,
     uint64_t gla, int prot, uint64_t *gpa, int *is_fault, bool inject)
 {
-	struct walk w = { .vcpu = vcpu, .paging = paging, .gla = gla,
-		.prot = prot, .user = paging->cpl == 3, .inject = inject,
+	struct walk w = { .vcpu = vcpu,
+		.paging = paging,
+		.gla = gla,
+		.prot = prot,
+		.user = paging->cpl == 3,
+		.inject = inject,
 		.check_only = !inject };
 	int rc, tries = 0;
 
@@ -287,8 +291,8 @@ vmm_get_paging(struct vcpu *vcpu, struct vm_guest_paging *paging)
 	if ((error = vmm_get_register(vcpu, VM_REG_GUEST_CR0, &cr0)) != 0 ||
 	    (error = vmm_get_register(vcpu, VM_REG_GUEST_CR4, &cr4)) != 0 ||
 	    (error = vmm_get_register(vcpu, VM_REG_GUEST_EFER, &efer)) != 0 ||
-	    (error = vmm_get_register(vcpu, VM_REG_GUEST_CR3,
-		 &paging->cr3)) != 0 ||
+	    (error = vmm_get_register(vcpu, VM_REG_GUEST_CR3, &paging->cr3)) !=
+		0 ||
 	    (error = vmm_get_seg_desc(vcpu, VM_REG_GUEST_CS, &cs)) != 0 ||
 	    (error = vmm_get_seg_desc(vcpu, VM_REG_GUEST_SS, &ss)) != 0)
 		return (error);
@@ -299,9 +303,9 @@ vmm_get_paging(struct vcpu *vcpu, struct vm_guest_paging *paging)
 	else if (!lma)
 		paging->cpu_mode = CPU_MODE_PROTECTED;
 	else
-		paging->cpu_mode = SEG_DESC_L(cs.access) ?
-		    CPU_MODE_64BIT :
-		    CPU_MODE_COMPATIBILITY;
+		paging->cpu_mode = SEG_DESC_L(cs.access)
+		    ? CPU_MODE_64BIT
+		    : CPU_MODE_COMPATIBILITY;
 	if ((cr0 & CR0_PG) == 0)
 		paging->paging_mode = PAGING_MODE_FLAT;
 	else if ((cr4 & CR4_PAE) == 0)
@@ -309,8 +313,8 @@ vmm_get_paging(struct vcpu *vcpu, struct vm_guest_paging *paging)
 	else if (!lma)
 		paging->paging_mode = PAGING_MODE_PAE;
 	else
-		paging->paging_mode = (cr4 & CR4_LA57) != 0 ?
-		    PAGING_MODE_64_LA57 :
-		    PAGING_MODE_64;
+		paging->paging_mode = (cr4 & CR4_LA57) != 0
+		    ? PAGING_MODE_64_LA57
+		    : PAGING_MODE_64;
 	return (0);
 }

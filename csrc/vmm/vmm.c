@@ -164,7 +164,8 @@ backend_switch(struct vm *vm, const struct vmm_ops *ops)
 			if (error != 0)
 				backend_detach(vm);
 		}
-		if (error != 0 && (backend_attach(vm, old) != 0 ||
+		if (error != 0 &&
+		    (backend_attach(vm, old) != 0 ||
 			vmm_state_load(vm, sb.buf, sb.len) != 0))
 			vmm_log("%s: no processor is left", vm->name);
 	}
@@ -341,8 +342,8 @@ vmm_create(const char *name, const char *backend, struct vm **retvm)
 	if (backend == NULL || backend[0] == '\0')
 		backend = "auto";
 	if (!backend_name_ok(backend)) {
-		vmm_set_error("backend \"%.20s\": it is auto, kvm or soft",
-		    backend);
+		vmm_set_error(
+		    "backend \"%.20s\": it is auto, kvm or soft", backend);
 		return (EINVAL);
 	}
 	vmm_stat_init();
@@ -354,8 +355,8 @@ vmm_create(const char *name, const char *backend, struct vm **retvm)
 	strcpy(vm->backend, backend);
 	/* A stream of readers must not keep a writer out. */
 	pthread_rwlockattr_init(&attr);
-	pthread_rwlockattr_setkind_np(&attr,
-	    PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlockattr_setkind_np(
+	    &attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&vm->rwlock, &attr);
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&vm->mtx, NULL);
@@ -411,8 +412,8 @@ vmm_reinit(struct vm *vm)
 	for (int i = 0; i < VM_MAXCPU; i++) {
 		if ((vcpu = vmm_vcpu(vm, i)) == NULL)
 			continue;
-		atomic_fetch_and(&vcpu->pending,
-		    ~(VCPU_EV_SUSPEND | VCPU_EV_DEBUG));
+		atomic_fetch_and(
+		    &vcpu->pending, ~(VCPU_EV_SUSPEND | VCPU_EV_DEBUG));
 		for (int s = 0; s < MAX_VMM_STAT_ELEMS; s++)
 			atomic_store(&vcpu->stats[s], 0);
 		vmm_vcpu_reset(vcpu, false);
@@ -729,13 +730,13 @@ vmm_vcpu_reset(struct vcpu *vcpu, bool init)
 	error = ops->setreg(vcpu->cookie, VM_REG_GUEST_CR0, cr0);
 	for (size_t i = 0;
 	     error == 0 && i < sizeof(reset_regs) / sizeof(reset_regs[0]); i++)
-		error = ops->setreg(vcpu->cookie, reset_regs[i].reg,
-		    reset_regs[i].val);
+		error = ops->setreg(
+		    vcpu->cookie, reset_regs[i].reg, reset_regs[i].val);
 	for (size_t i = 0;
 	     error == 0 && i < sizeof(reset_descs) / sizeof(reset_descs[0]);
 	     i++)
-		error = ops->setdesc(vcpu->cookie, reset_descs[i].reg,
-		    &reset_descs[i].desc);
+		error = ops->setdesc(
+		    vcpu->cookie, reset_descs[i].reg, &reset_descs[i].desc);
 	if (error == 0 && ops->vcpu_reset != NULL)
 		error = ops->vcpu_reset(vcpu->cookie, init);
 	/* All TSCs go on together, whenever each processor started. */

@@ -106,8 +106,8 @@ serve_one(struct vmm_ctl *ctl, int fd)
 		text = vmm_error();
 		return (answer(fd, error, text, strnlen(text, 200)));
 	}
-	return (answer(fd, 0, ctl->arg,
-	    (ioc->flags & VMI_OUT) != 0 ? ioc->size : 0));
+	return (answer(
+	    fd, 0, ctl->arg, (ioc->flags & VMI_OUT) != 0 ? ioc->size : 0));
 }
 
 static void
@@ -128,8 +128,8 @@ ctl_main(void *arg)
 		pfd[0] = (struct pollfd) { ctl->stopfd[0], POLLIN, 0 };
 		pfd[1] = (struct pollfd) { ctl->listenfd, POLLIN, 0 };
 		for (int i = 0; i < ctl->npeers; i++)
-			pfd[i + 2] = (struct pollfd) { ctl->peers[i], POLLIN,
-				0 };
+			pfd[i + 2] =
+			    (struct pollfd) { ctl->peers[i], POLLIN, 0 };
 		if (poll(pfd, (nfds_t)ctl->npeers + 2, -1) < 0) {
 			if (errno == EINTR)
 				continue;
@@ -156,8 +156,8 @@ ctl_listen(struct vmm_ctl *ctl)
 	ctl->listenfd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (ctl->listenfd < 0)
 		return (errno);
-	snprintf(sun.sun_path, sizeof(sun.sun_path), "/proc/self/fd/%d/ctl",
-	    dirfd);
+	snprintf(
+	    sun.sun_path, sizeof(sun.sun_path), "/proc/self/fd/%d/ctl", dirfd);
 	unlinkat(dirfd, "ctl", 0);
 	/* The directory is 0700: nobody comes between bind and chmod. */
 	if (bind(ctl->listenfd, (struct sockaddr *)&sun, sizeof(sun)) != 0 ||
@@ -239,8 +239,8 @@ vmm_ctl_call(int fd, uint32_t cmd, void *arg, size_t len)
 	if (buf == NULL)
 		return (ENOMEM);
 	iov[0] = (struct iovec) { &rep, sizeof(rep) };
-	iov[1] = (struct iovec) { buf,
-		len > sizeof(text) ? len : sizeof(text) };
+	iov[1] =
+	    (struct iovec) { buf, len > sizeof(text) ? len : sizeof(text) };
 	do
 		n = recvmsg(fd, &msg, 0);
 	while (n < 0 && errno == EINTR);

@@ -11,9 +11,9 @@
 
 #include "vchips.h"
 #include "vlapic.h"
+#include "vmm_class.h"
 #include "vmm_dev.h"
 #include "vmm_local.h"
-#include "vmmapi.h"
 
 /* Sections of the whole state that are no class of VM_DATA. */
 #define SEC_VM 0x100
@@ -163,8 +163,8 @@ registers_write(struct vcpu *vcpu, const struct field *f, size_t count)
 {
 	static const int first[] = { VM_REG_GUEST_EFER, VM_REG_GUEST_CR4,
 		VM_REG_GUEST_CR0, VM_REG_GUEST_CR3, VM_REG_GUEST_RFLAGS };
-	static const int last[] = { VM_REG_GUEST_FS_BASE,
-		VM_REG_GUEST_GS_BASE, VM_REG_GUEST_INTR_SHADOW };
+	static const int last[] = { VM_REG_GUEST_FS_BASE, VM_REG_GUEST_GS_BASE,
+		VM_REG_GUEST_INTR_SHADOW };
 	const size_t nfirst = sizeof(first) / sizeof(first[0]);
 	const size_t nlast = sizeof(last) / sizeof(last[0]);
 	uint64_t known = 0;
@@ -289,12 +289,12 @@ arch_write(struct vcpu *vcpu, const struct field *f)
 		if (f->ident - ARCH_CAP >= VM_CAP_MAX)
 			return (EINVAL);
 		/* A processor that has it always or never says so. */
-		if (vmm_get_capability(vcpu, (int)(f->ident - ARCH_CAP),
-			&old) != 0 ||
+		if (vmm_get_capability(
+			vcpu, (int)(f->ident - ARCH_CAP), &old) != 0 ||
 		    old == (int)v)
 			return (0);
-		(void)vmm_set_capability(vcpu, (int)(f->ident - ARCH_CAP),
-		    (int)v);
+		(void)vmm_set_capability(
+		    vcpu, (int)(f->ident - ARCH_CAP), (int)v);
 	}
 	atomic_fetch_or(&vcpu->pending, VCPU_EV_EVENT);
 	return (0);
@@ -316,8 +316,8 @@ lapic_read(struct vcpu *vcpu, void *buf, size_t len)
 		return (-ENOSPC);
 	memset(vdi, 0, sizeof(*vdi));
 	if ((error = ops->lapic_get(vcpu->cookie, vdi->page)) != 0 ||
-	    (error = ops->getmsr(vcpu->cookie, MSR_APICBASE,
-		 &vdi->apic_base)) != 0)
+	    (error = ops->getmsr(
+		 vcpu->cookie, MSR_APICBASE, &vdi->apic_base)) != 0)
 		return (-error);
 	return ((int)sizeof(*vdi));
 }
@@ -333,8 +333,8 @@ lapic_write(struct vcpu *vcpu, const void *buf, size_t len)
 		return (vlapic_data_write(vcpu->vlapic, buf, len));
 	if (len < sizeof(*vdi))
 		return (-EINVAL);
-	if ((error = ops->setmsr(vcpu->cookie, MSR_APICBASE,
-		 vdi->apic_base)) != 0 ||
+	if ((error = ops->setmsr(vcpu->cookie, MSR_APICBASE, vdi->apic_base)) !=
+		0 ||
 	    (error = ops->lapic_set(vcpu->cookie, vdi->page)) != 0)
 		return (-error);
 	return ((int)sizeof(*vdi));
@@ -344,7 +344,8 @@ static int
 time_read(struct vm *vm, void *buf, size_t len)
 {
 	struct vdi_time_v1 vdi = { .guest_freq = vmm_tsc_hz(),
-		.guest_tsc = vmm_guest_tsc(vm), .hrtime = vmm_now(vm) };
+		.guest_tsc = vmm_guest_tsc(vm),
+		.hrtime = vmm_now(vm) };
 	struct timespec ts;
 
 	if (len < sizeof(vdi))
@@ -531,8 +532,7 @@ vmm_data_read(struct vm *vm, int vcpuid, uint16_t cls, uint16_t version,
 	if (!is_vcpu_class(cls))
 		return (vm_class_read(vm, cls, buf, len));
 	vcpu = vmm_vcpu(vm, vcpuid);
-	return (vcpu == NULL ? -EINVAL :
-			       vcpu_class_read(vcpu, cls, buf, len));
+	return (vcpu == NULL ? -EINVAL : vcpu_class_read(vcpu, cls, buf, len));
 }
 
 int
@@ -546,8 +546,7 @@ vmm_data_write(struct vm *vm, int vcpuid, uint16_t cls, uint16_t version,
 	if (!is_vcpu_class(cls))
 		return (vm_class_write(vm, cls, buf, len));
 	vcpu = vmm_vcpu(vm, vcpuid);
-	return (vcpu == NULL ? -EINVAL :
-			       vcpu_class_write(vcpu, cls, buf, len));
+	return (vcpu == NULL ? -EINVAL : vcpu_class_write(vcpu, cls, buf, len));
 }
 
 /* ---- the whole state ---- */
@@ -582,8 +581,8 @@ sbuf_room(struct vmm_sbuf *sb, size_t need)
 }
 
 static void
-put_section(struct vmm_sbuf *sb, uint16_t cls, int vcpuid, const void *data,
-    size_t len)
+put_section(
+    struct vmm_sbuf *sb, uint16_t cls, int vcpuid, const void *data, size_t len)
 {
 	struct section sec = { cls, 1, vcpuid, (uint32_t)len, 0 };
 
@@ -633,8 +632,8 @@ save_memory(struct vm *vm, struct vmm_sbuf *sb)
 
 	for (int i = 0; i < VM_MAX_MEMSEGS; i++) {
 		memset(&seg, 0, sizeof(seg));
-		if (vmm_get_memseg(vm, i, &len, seg.name, sizeof(seg.name),
-			NULL) != 0 ||
+		if (vmm_get_memseg(
+			vm, i, &len, seg.name, sizeof(seg.name), NULL) != 0 ||
 		    len == 0)
 			continue;
 		seg.segid = i;
@@ -655,9 +654,9 @@ int
 vmm_state_save(struct vm *vm, struct vmm_sbuf *sb)
 {
 	struct vdi_vm vdi = { vm->sockets, vm->cores, vm->threads, vm->maxcpus,
-		vmm_active_cpus(vm), vmm_debug_cpus(vm),
-		vmm_suspended_cpus(vm), (int)vmm_suspended(vm),
-		vm->suspend_source, vm->suspend_when, vm->memflags, 0 };
+		vmm_active_cpus(vm), vmm_debug_cpus(vm), vmm_suspended_cpus(vm),
+		(int)vmm_suspended(vm), vm->suspend_source, vm->suspend_when,
+		vm->memflags, 0 };
 
 	put_section(sb, SEC_VM, -1, &vdi, sizeof(vdi));
 	save_memory(vm, sb);
@@ -675,8 +674,8 @@ load_vm(struct vm *vm, const void *data, size_t len)
 	if (len != sizeof(vdi))
 		return (EINVAL);
 	memcpy(&vdi, data, sizeof(vdi));
-	error = vmm_set_topology(vm, vdi.sockets, vdi.cores, vdi.threads,
-	    vdi.maxcpus);
+	error = vmm_set_topology(
+	    vm, vdi.sockets, vdi.cores, vdi.threads, vdi.maxcpus);
 	if (error != 0 || vdi.suspend < 0 || vdi.suspend >= VM_SUSPEND_LAST)
 		return (EINVAL);
 	atomic_store(&vm->active_cpus, vdi.active);
@@ -710,8 +709,8 @@ load_memmap(struct vm *vm, const void *data, size_t len)
 	if (len != sizeof(map))
 		return (EINVAL);
 	memcpy(&map, data, sizeof(map));
-	return (vmm_mmap_memseg(vm, map.gpa, map.segid, map.segoff, map.len,
-	    map.prot, map.flags));
+	return (vmm_mmap_memseg(
+	    vm, map.gpa, map.segid, map.segoff, map.len, map.prot, map.flags));
 }
 
 static int
@@ -729,11 +728,11 @@ load_section(struct vm *vm, const struct section *sec, const void *data)
 	case SEC_MEMMAP:
 		return (load_memmap(vm, data, sec->len));
 	case SEC_VCPU:
-		return (vmm_alloc_vcpu_held(vm, sec->vcpuid) == NULL ? errno :
-								       0);
+		return (
+		    vmm_alloc_vcpu_held(vm, sec->vcpuid) == NULL ? errno : 0);
 	default:
-		n = vmm_data_write(vm, sec->vcpuid, sec->cls, sec->version,
-		    data, sec->len);
+		n = vmm_data_write(
+		    vm, sec->vcpuid, sec->cls, sec->version, data, sec->len);
 		return (n < 0 ? -n : 0);
 	}
 }

@@ -35,8 +35,8 @@ ioc_mmap_memseg(struct vm *vm, void *arg)
 {
 	struct vm_memmap *a = arg;
 
-	return (vmm_mmap_memseg(vm, a->gpa, a->segid, a->segoff, a->len,
-	    a->prot, a->flags));
+	return (vmm_mmap_memseg(
+	    vm, a->gpa, a->segid, a->segoff, a->len, a->prot, a->flags));
 }
 
 static int
@@ -84,8 +84,8 @@ ioc_set_topology(struct vm *vm, void *arg)
 {
 	struct vm_cpu_topology *a = arg;
 
-	return (vmm_set_topology(vm, a->sockets, a->cores, a->threads,
-	    a->maxcpus));
+	return (
+	    vmm_set_topology(vm, a->sockets, a->cores, a->threads, a->maxcpus));
 }
 
 /* ---- read hold ---- */
@@ -103,8 +103,8 @@ ioc_get_gpa_pmap(struct vm *vm, void *arg)
 
 	a->ptenum = 0;
 	memset(a->pte, 0, sizeof(a->pte));
-	for (; vmm_mmap_getnext(vm, &gpa, &segid, &off, &len, &prot,
-		   &flags) == 0;
+	for (;
+	     vmm_mmap_getnext(vm, &gpa, &segid, &off, &len, &prot, &flags) == 0;
 	     gpa += len) {
 		if (a->gpa - gpa >= len)
 			continue;
@@ -123,8 +123,8 @@ ioc_get_memseg(struct vm *vm, void *arg)
 	int error;
 
 	memset(a->name, 0, sizeof(a->name));
-	error = vmm_get_memseg(vm, a->segid, &len, a->name, sizeof(a->name),
-	    NULL);
+	error =
+	    vmm_get_memseg(vm, a->segid, &len, a->name, sizeof(a->name), NULL);
 	a->len = len;
 	return (error);
 }
@@ -136,8 +136,8 @@ ioc_mmap_getnext(struct vm *vm, void *arg)
 	size_t len = 0;
 	int error;
 
-	error = vmm_mmap_getnext(vm, &a->gpa, &a->segid, &a->segoff, &len,
-	    &a->prot, &a->flags);
+	error = vmm_mmap_getnext(
+	    vm, &a->gpa, &a->segid, &a->segoff, &len, &a->prot, &a->flags);
 	a->len = len;
 	return (error);
 }
@@ -148,8 +148,7 @@ ioc_lapic_irq(struct vm *vm, void *arg)
 	struct vm_lapic_irq *a = arg;
 	struct vcpu *vcpu = vmm_vcpu(vm, a->vcpuid);
 
-	return (vcpu == NULL ? EINVAL :
-			       lapic_set_intr(vcpu, a->vector, false));
+	return (vcpu == NULL ? EINVAL : lapic_set_intr(vcpu, a->vector, false));
 }
 
 static int
@@ -305,7 +304,7 @@ static int
 ioc_stats(struct vm *vm, void *arg)
 {
 	struct vm_stats *a = arg;
-	struct vcpu *vcpu = vmm_vcpu(vm, a->vcpuid);
+	struct vcpu *vcpu = vmm_alloc_vcpu(vm, a->vcpuid);
 	struct timespec ts;
 
 	if (vcpu == NULL || a->index < 0)
@@ -313,8 +312,8 @@ ioc_stats(struct vm *vm, void *arg)
 	clock_gettime(CLOCK_REALTIME, &ts);
 	a->tv_sec = ts.tv_sec;
 	a->tv_usec = ts.tv_nsec / 1000;
-	a->num_entries = vmm_stat_copy(vcpu, a->index, VM_STATS_PER_CALL,
-	    a->statbuf);
+	a->num_entries =
+	    vmm_stat_copy(vcpu, a->index, VM_STATS_PER_CALL, a->statbuf);
 	return (0);
 }
 
@@ -331,8 +330,7 @@ ioc_get_topology(struct vm *vm, void *arg)
 {
 	struct vm_cpu_topology *a = arg;
 
-	vmm_get_topology(vm, &a->sockets, &a->cores, &a->threads,
-	    &a->maxcpus);
+	vmm_get_topology(vm, &a->sockets, &a->cores, &a->threads, &a->maxcpus);
 	return (0);
 }
 
@@ -357,8 +355,8 @@ ioc_get_cpus(struct vm *vm, void *arg)
 }
 
 static int
-suspend_resume_cpu(struct vm *vm, struct vm_vcpuid *a,
-    int (*func)(struct vm *, struct vcpu *))
+suspend_resume_cpu(
+    struct vm *vm, struct vm_vcpuid *a, int (*func)(struct vm *, struct vcpu *))
 {
 	struct vcpu *vcpu = vmm_vcpu(vm, a->vcpuid);
 
@@ -452,9 +450,9 @@ ioc_get_memflags(struct vm *vm, void *arg)
 	return (0);
 }
 
-#define IOC(cmd, type, lock, flags, func)                                 \
-	{                                                                 \
-		cmd, #cmd, sizeof(type), lock, flags, func                \
+#define IOC(cmd, type, lock, flags, func)                  \
+	{                                                  \
+		cmd, #cmd, sizeof(type), lock, flags, func \
 	}
 #define GET (VMI_IN | VMI_OUT | VMI_RO)
 #define SET VMI_IN
@@ -492,10 +490,8 @@ static const struct vmm_ioctl table[] = {
 	IOC(VM_GET_PAGING, struct vm_gla2gpa, LOCK_VCPU, GET, ioc_get_paging),
 	IOC(VM_ACTIVATE_CPU, struct vm_vcpuid, LOCK_VCPU, SET,
 	    ioc_activate_cpu),
-	IOC(VM_SET_INTINFO, struct vm_intinfo, LOCK_VCPU, SET,
-	    ioc_set_intinfo),
-	IOC(VM_GET_INTINFO, struct vm_intinfo, LOCK_VCPU, GET,
-	    ioc_get_intinfo),
+	IOC(VM_SET_INTINFO, struct vm_intinfo, LOCK_VCPU, SET, ioc_set_intinfo),
+	IOC(VM_GET_INTINFO, struct vm_intinfo, LOCK_VCPU, GET, ioc_get_intinfo),
 	IOC(VM_RESTART_INSTRUCTION, struct vm_vcpuid, LOCK_VCPU, SET,
 	    ioc_restart),
 	IOC(VM_SET_KERNEMU_DEV, struct vm_readwrite_kernemu_device, LOCK_VCPU,
@@ -556,8 +552,7 @@ static const struct vmm_ioctl table[] = {
 	    SET, ioc_isa_trigger),
 	IOC(VM_RTC_WRITE, struct vm_rtc_data, LOCK_READ_HOLD, SET,
 	    ioc_rtc_write),
-	IOC(VM_RTC_READ, struct vm_rtc_data, LOCK_READ_HOLD, GET,
-	    ioc_rtc_read),
+	IOC(VM_RTC_READ, struct vm_rtc_data, LOCK_READ_HOLD, GET, ioc_rtc_read),
 	IOC(VM_RTC_SETTIME, struct vm_rtc_time, LOCK_READ_HOLD, SET,
 	    ioc_rtc_settime),
 	IOC(VM_RTC_GETTIME, struct vm_rtc_time, LOCK_READ_HOLD, GET,
@@ -568,27 +563,22 @@ static const struct vmm_ioctl table[] = {
 	IOC(VM_GET_HPET_CAPABILITIES, struct vm_word, LOCK_NONE, GET,
 	    ioc_hpet_caps),
 	IOC(VM_STATS_IOC, struct vm_stats, LOCK_NONE, GET, ioc_stats),
-	IOC(VM_STAT_DESC, struct vm_stat_desc, LOCK_NONE, GET,
-	    ioc_stat_desc),
+	IOC(VM_STAT_DESC, struct vm_stat_desc, LOCK_NONE, GET, ioc_stat_desc),
 	IOC(VM_GET_TOPOLOGY, struct vm_cpu_topology, LOCK_NONE, GET,
 	    ioc_get_topology),
 	IOC(VM_GET_CPUS, struct vm_cpuset, LOCK_NONE, GET, ioc_get_cpus),
-	IOC(VM_SUSPEND_CPU, struct vm_vcpuid, LOCK_NONE, SET,
-	    ioc_suspend_cpu),
+	IOC(VM_SUSPEND_CPU, struct vm_vcpuid, LOCK_NONE, SET, ioc_suspend_cpu),
 	IOC(VM_RESUME_CPU, struct vm_vcpuid, LOCK_NONE, SET, ioc_resume_cpu),
 	/* vcpuid -1 (a class of the VM) makes these a write hold. */
 	IOC(VM_DATA_READ, struct vm_data_xfer, LOCK_VCPU, GET, ioc_data_read),
 	IOC(VM_DATA_WRITE, struct vm_data_xfer, LOCK_VCPU, VMI_IN | VMI_OUT,
 	    ioc_data_write),
 	IOC(VM_DESTROY_SELF, struct vm_word, LOCK_NONE, DO, ioc_destroy_self),
-	IOC(VM_GET_BACKEND, struct vm_backend, LOCK_NONE, GET,
-	    ioc_get_backend),
+	IOC(VM_GET_BACKEND, struct vm_backend, LOCK_NONE, GET, ioc_get_backend),
 	IOC(VM_MEMORY_WRITTEN, struct vm_dirty_range, LOCK_READ_HOLD, DO,
 	    ioc_memory_written),
-	IOC(VM_SET_MEMFLAGS, struct vm_word, LOCK_NONE, SET,
-	    ioc_set_memflags),
-	IOC(VM_GET_MEMFLAGS, struct vm_word, LOCK_NONE, GET,
-	    ioc_get_memflags),
+	IOC(VM_SET_MEMFLAGS, struct vm_word, LOCK_NONE, SET, ioc_set_memflags),
+	IOC(VM_GET_MEMFLAGS, struct vm_word, LOCK_NONE, GET, ioc_get_memflags),
 };
 
 #define TABLE_LEN (sizeof(table) / sizeof(table[0]))

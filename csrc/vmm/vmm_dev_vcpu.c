@@ -20,8 +20,8 @@ ioc_set_register(struct vm *vm, void *arg)
 {
 	struct vm_register *a = arg;
 
-	return (vmm_set_register(vmm_vcpu(vm, a->vcpuid), a->regnum,
-	    a->regval));
+	return (
+	    vmm_set_register(vmm_vcpu(vm, a->vcpuid), a->regnum, a->regval));
 }
 
 int
@@ -29,8 +29,8 @@ ioc_get_register(struct vm *vm, void *arg)
 {
 	struct vm_register *a = arg;
 
-	return (vmm_get_register(vmm_vcpu(vm, a->vcpuid), a->regnum,
-	    &a->regval));
+	return (
+	    vmm_get_register(vmm_vcpu(vm, a->vcpuid), a->regnum, &a->regval));
 }
 
 int
@@ -38,8 +38,7 @@ ioc_set_desc(struct vm *vm, void *arg)
 {
 	struct vm_seg_desc *a = arg;
 
-	return (vmm_set_seg_desc(vmm_vcpu(vm, a->vcpuid), a->regnum,
-	    &a->desc));
+	return (vmm_set_seg_desc(vmm_vcpu(vm, a->vcpuid), a->regnum, &a->desc));
 }
 
 int
@@ -47,8 +46,7 @@ ioc_get_desc(struct vm *vm, void *arg)
 {
 	struct vm_seg_desc *a = arg;
 
-	return (vmm_get_seg_desc(vmm_vcpu(vm, a->vcpuid), a->regnum,
-	    &a->desc));
+	return (vmm_get_seg_desc(vmm_vcpu(vm, a->vcpuid), a->regnum, &a->desc));
 }
 
 int
@@ -60,8 +58,8 @@ ioc_set_register_set(struct vm *vm, void *arg)
 	if (a->count > VM_REGSET_MAX)
 		return (EINVAL);
 	for (uint32_t i = 0; error == 0 && i < a->count; i++)
-		error = vmm_set_register(vmm_vcpu(vm, a->vcpuid),
-		    a->regnums[i], a->regvals[i]);
+		error = vmm_set_register(
+		    vmm_vcpu(vm, a->vcpuid), a->regnums[i], a->regvals[i]);
 	return (error);
 }
 
@@ -74,8 +72,8 @@ ioc_get_register_set(struct vm *vm, void *arg)
 	if (a->count > VM_REGSET_MAX)
 		return (EINVAL);
 	for (uint32_t i = 0; error == 0 && i < a->count; i++)
-		error = vmm_get_register(vmm_vcpu(vm, a->vcpuid),
-		    a->regnums[i], &a->regvals[i]);
+		error = vmm_get_register(
+		    vmm_vcpu(vm, a->vcpuid), a->regnums[i], &a->regvals[i]);
 	return (error);
 }
 
@@ -87,8 +85,7 @@ ioc_get_msr(struct vm *vm, void *arg)
 	int error;
 
 	/* The processor may keep one that the core could, too. */
-	error = vm->ops->getmsr(vcpu->cookie, (uint32_t)a->regnum,
-	    &a->regval);
+	error = vm->ops->getmsr(vcpu->cookie, (uint32_t)a->regnum, &a->regval);
 	if (error != 0)
 		error = vmm_rdmsr(vcpu, (uint32_t)a->regnum, &a->regval);
 	return (error);
@@ -122,8 +119,8 @@ ioc_set_capability(struct vm *vm, void *arg)
 {
 	struct vm_capability *a = arg;
 
-	return (vmm_set_capability(vmm_vcpu(vm, a->vcpuid), a->captype,
-	    a->capval));
+	return (
+	    vmm_set_capability(vmm_vcpu(vm, a->vcpuid), a->captype, a->capval));
 }
 
 int
@@ -143,8 +140,8 @@ ioc_set_x2apic(struct vm *vm, void *arg)
 {
 	struct vm_x2apic *a = arg;
 
-	return (vmm_set_x2apic_state(vmm_vcpu(vm, a->vcpuid),
-	    (enum x2apic_state)a->state));
+	return (vmm_set_x2apic_state(
+	    vmm_vcpu(vm, a->vcpuid), (enum x2apic_state)a->state));
 }
 
 int
@@ -218,8 +215,7 @@ ioc_get_intinfo(struct vm *vm, void *arg)
 {
 	struct vm_intinfo *a = arg;
 
-	return (vmm_get_intinfo(vmm_vcpu(vm, a->vcpuid), &a->info1,
-	    &a->info2));
+	return (vmm_get_intinfo(vmm_vcpu(vm, a->vcpuid), &a->info1, &a->info2));
 }
 
 int

@@ -72,9 +72,9 @@ vmm_dir_root(char *buf, size_t size)
 		mode = 0700;
 	} else if (geteuid() == 0) {
 		n = snprintf(buf, size, "%s",
-		    vmm_dir_is_ram("/dev") && access("/dev", W_OK) == 0 ?
-			"/dev/vmm" :
-			"/run/vmm");
+		    vmm_dir_is_ram("/dev") && access("/dev", W_OK) == 0
+			? "/dev/vmm"
+			: "/run/vmm");
 	} else {
 		env = getenv("XDG_RUNTIME_DIR");
 		if (env == NULL || env[0] == '\0') {
@@ -98,8 +98,8 @@ vmm_dir_check_name(const char *name)
 	size_t len = strlen(name);
 
 	if (len > VM_MAX_NAMELEN) {
-		vmm_set_error("a VM's name has at most %d bytes",
-		    VM_MAX_NAMELEN);
+		vmm_set_error(
+		    "a VM's name has at most %d bytes", VM_MAX_NAMELEN);
 		return (ENAMETOOLONG);
 	}
 	if (len == 0 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
@@ -166,13 +166,14 @@ write_all(int fd, const void *buf, size_t len)
 static int
 write_state(int dirfd, const uint8_t *buf, size_t len)
 {
-	struct state_header hdr = { .version = STATE_VERSION, .len = len,
-		.sum = fnv1a(buf, len) };
+	struct state_header hdr = {
+		.version = STATE_VERSION, .len = len, .sum = fnv1a(buf, len)
+	};
 	int error, fd;
 
 	memcpy(hdr.magic, STATE_MAGIC, sizeof(hdr.magic));
-	fd = openat(dirfd, "state.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-	    0600);
+	fd = openat(
+	    dirfd, "state.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return (errno);
 	error = write_all(fd, &hdr, sizeof(hdr));
@@ -272,8 +273,8 @@ remove_tree(int rootfd, const char *name)
 	DIR *d;
 	int fd;
 
-	fd = openat(rootfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
-		O_CLOEXEC);
+	fd = openat(
+	    rootfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return;
 	d = fdopendir(fd);
@@ -310,8 +311,8 @@ vmm_dir_create(const char *name)
 	if (error != 0)
 		goto out;
 	dirfd = openat(rootfd, tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	fd = dirfd < 0 ? -1 :
-			 openat(dirfd, "lock",
+	fd = dirfd < 0 ? -1
+		       : openat(dirfd, "lock",
 			     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		error = errno;
@@ -343,8 +344,8 @@ vmm_dir_remove(struct vmm_dir *dir)
 	pthread_mutex_lock(&dir->mtx);
 	if (!dir->removed) {
 		dir->removed = true;
-		snprintf(aside, sizeof(aside), "..old.%d.%d", getpid(),
-		    dir->fd);
+		snprintf(
+		    aside, sizeof(aside), "..old.%d.%d", getpid(), dir->fd);
 		/* The name is free from one moment to the next. */
 		if (renameat(dir->rootfd, dir->name, dir->rootfd, aside) == 0)
 			remove_tree(dir->rootfd, aside);
@@ -394,8 +395,8 @@ vmm_dir_mark(struct vmm_dir *dir, bool serving)
 	char buf[32];
 	int n;
 
-	n = snprintf(buf, sizeof(buf), "%d %s\n", getpid(),
-	    serving ? "serve" : "run");
+	n = snprintf(
+	    buf, sizeof(buf), "%d %s\n", getpid(), serving ? "serve" : "run");
 	if (ftruncate(dir->lockfd, 0) != 0 ||
 	    pwrite(dir->lockfd, buf, (size_t)n, 0) != n)
 		return (errno);
@@ -421,8 +422,8 @@ connect_owner(int dirfd)
 	int error, fd;
 
 	/* The name itself may be longer than a socket's address. */
-	snprintf(sun.sun_path, sizeof(sun.sun_path), "/proc/self/fd/%d/ctl",
-	    dirfd);
+	snprintf(
+	    sun.sun_path, sizeof(sun.sun_path), "/proc/self/fd/%d/ctl", dirfd);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return (-1);
@@ -471,8 +472,8 @@ acquire(struct vmm_dir *dir, bool must_own, int *peer)
 		if (serving && (*peer = connect_owner(dir->fd)) >= 0)
 			return (0);
 		if (now_ms() > deadline) {
-			vmm_set_error(pid != 0 ? "process %d holds this VM" :
-						 "another process holds "
+			vmm_set_error(pid != 0 ? "process %d holds this VM"
+					       : "another process holds "
 						 "this VM",
 			    pid);
 			return (EBUSY);
@@ -482,8 +483,8 @@ acquire(struct vmm_dir *dir, bool must_own, int *peer)
 }
 
 int
-vmm_dir_open(const char *name, bool must_own, struct vmm_dir **retdir,
-    int *peer)
+vmm_dir_open(
+    const char *name, bool must_own, struct vmm_dir **retdir, int *peer)
 {
 	char root[PATH_MAX];
 	struct vmm_dir *dir;
@@ -503,12 +504,11 @@ vmm_dir_open(const char *name, bool must_own, struct vmm_dir **retdir,
 		dir->fd = openat(dir->rootfd, name,
 		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (dir->fd >= 0)
-			dir->lockfd = openat(dir->fd, "lock",
-			    O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+			dir->lockfd = openat(
+			    dir->fd, "lock", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 		if (dir->lockfd < 0) {
 			error = errno;
-			vmm_set_error("%s/%s: %s", root, name,
-			    strerror(error));
+			vmm_set_error("%s/%s: %s", root, name, strerror(error));
 		}
 	}
 	if (error == 0)

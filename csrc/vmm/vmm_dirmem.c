@@ -64,8 +64,8 @@ promised_in(int dirfd, const char *prefix)
 			continue;
 		if (S_ISREG(st.st_mode) &&
 		    (size_t)st.st_size > (size_t)st.st_blocks * 512)
-			total += (size_t)st.st_size -
-			    (size_t)st.st_blocks * 512;
+			total +=
+			    (size_t)st.st_size - (size_t)st.st_blocks * 512;
 	}
 	closedir(d);
 	return (total);
@@ -224,8 +224,8 @@ vmm_dir_segment_create(struct vmm_dir *dir, const char *name, size_t len)
 		return (-1);
 	if (!is_ram(&sf))
 		return (create_linked(dir, entry, len));
-	error = check_room(dir->fd, "the VM root", promised_vms(dir->rootfd),
-	    len);
+	error =
+	    check_room(dir->fd, "the VM root", promised_vms(dir->rootfd), len);
 	if (error != 0) {
 		errno = error;
 		return (-1);

@@ -188,8 +188,8 @@ exception_info(struct vcpu *vcpu)
 		return (0);
 	info = vcpu->exc_vector | VM_INTINFO_VALID | VM_INTINFO_HWEXCEPTION;
 	if (vcpu->exc_errcode_valid)
-		info |= VM_INTINFO_DEL_ERRCODE |
-		    (uint64_t)vcpu->exc_errcode << 32;
+		info |=
+		    VM_INTINFO_DEL_ERRCODE | (uint64_t)vcpu->exc_errcode << 32;
 	return (info);
 }
 
@@ -231,8 +231,8 @@ pic_reaches(struct vcpu *vcpu)
 {
 	if (vcpu->vlapic == NULL)
 		return (vcpu->vcpuid == 0 || vmm_extint_pending(vcpu));
-	return (vmm_extint_pending(vcpu) ||
-	    vlapic_extint_enabled(vcpu->vlapic));
+	return (
+	    vmm_extint_pending(vcpu) || vlapic_extint_enabled(vcpu->vlapic));
 }
 
 int

@@ -30,8 +30,8 @@ static const inout_func_t port_table[PORT_TABLE_LEN] = {
 };
 
 bool
-vmm_handle_inout(struct vcpu *vcpu, bool in, uint16_t port, int bytes,
-    uint32_t *val)
+vmm_handle_inout(
+    struct vcpu *vcpu, bool in, uint16_t port, int bytes, uint32_t *val)
 {
 	struct vm *vm = vcpu->vm;
 	inout_func_t func = NULL;
@@ -87,8 +87,8 @@ handle_lapic(struct vcpu *vcpu, vm_paddr_t gpa, bool write, uint64_t *val,
 }
 
 bool
-vmm_handle_mmio(struct vcpu *vcpu, vm_paddr_t gpa, bool write, uint64_t *val,
-    int bytes)
+vmm_handle_mmio(
+    struct vcpu *vcpu, vm_paddr_t gpa, bool write, uint64_t *val, int bytes)
 {
 	int error = 0;
 
@@ -97,11 +97,11 @@ vmm_handle_mmio(struct vcpu *vcpu, vm_paddr_t gpa, bool write, uint64_t *val,
 	if (handle_lapic(vcpu, gpa, write, val, bytes, &error)) {
 		/* Done. */
 	} else if (window(gpa, bytes, VIOAPIC_BASE, VIOAPIC_SIZE) >= 0) {
-		error = write ? vioapic_mmio_write(vcpu, gpa, *val, bytes) :
-				vioapic_mmio_read(vcpu, gpa, val, bytes);
+		error = write ? vioapic_mmio_write(vcpu, gpa, *val, bytes)
+			      : vioapic_mmio_read(vcpu, gpa, val, bytes);
 	} else if (window(gpa, bytes, VHPET_BASE, VHPET_SIZE) >= 0) {
-		error = write ? vhpet_mmio_write(vcpu, gpa, *val, bytes) :
-				vhpet_mmio_read(vcpu, gpa, val, bytes);
+		error = write ? vhpet_mmio_write(vcpu, gpa, *val, bytes)
+			      : vhpet_mmio_read(vcpu, gpa, val, bytes);
 	} else {
 		return (false);
 	}

@@ -64,7 +64,7 @@ struct vcpu {
 	_Atomic uint32_t pending;
 	_Atomic uint32_t wake_seq;
 
-	_Atomic int state; /* enum vcpu_state; changed under mtx */
+	_Atomic int state; /* enum vcpu_state; IDLE comes and goes under mtx */
 	pthread_mutex_t mtx;
 	pthread_cond_t cond; /* state became IDLE, or lockers left */
 	bool runner;	     /* a thread is in vmm_run(), or on its way */
@@ -97,7 +97,7 @@ struct vcpu {
 	uint64_t misc_enable;
 	uint64_t spec_ctrl;
 	uint64_t tsc_delta; /* from the VM's TSC */
-	uint64_t exit_rip; /* of the last exit that user space saw */
+	uint64_t exit_rip;  /* of the last exit that user space saw */
 
 	_Atomic uint64_t stats[MAX_VMM_STAT_ELEMS];
 };
@@ -132,7 +132,7 @@ struct vm {
 	_Atomic int64_t time_off;    /* vmm_now = monotonic + time_off */
 	_Atomic int64_t time_frozen; /* vmm_now while it stands */
 	uint64_t tsc_offset;
-	bool tsc_valid; /* tsc_offset (or tsc_frozen) continues a run */
+	bool tsc_valid;	     /* tsc_offset (or tsc_frozen) continues a run */
 	uint64_t tsc_frozen; /* guest TSC when the clock stopped */
 
 	/* Rendezvous: under mtx. */

@@ -56,8 +56,8 @@ seg_map(struct vm *vm, struct mem_seg *seg)
 	if ((vm->memflags & 0x01) == 0)
 		(void)madvise(seg->hva, seg->len, MADV_DONTDUMP);
 	if ((vm->memflags & 0x02) != 0 && mlock(seg->hva, seg->len) != 0) {
-		vmm_set_error("guest memory cannot be wired: %s",
-		    strerror(errno));
+		vmm_set_error(
+		    "guest memory cannot be wired: %s", strerror(errno));
 		munmap(base, seg->reserve_len);
 		return (ENOMEM);
 	}
@@ -70,9 +70,8 @@ seg_file(struct vm *vm, const char *fname, size_t len, bool create)
 	int fd;
 
 	if (vm->dir != NULL)
-		return (create ?
-			vmm_dir_segment_create(vm->dir, fname, len) :
-			vmm_dir_segment_open(vm->dir, fname, len));
+		return (create ? vmm_dir_segment_create(vm->dir, fname, len)
+			       : vmm_dir_segment_open(vm->dir, fname, len));
 	fd = memfd_create(fname, MFD_CLOEXEC);
 	if (fd >= 0 && ftruncate(fd, (off_t)len) != 0) {
 		close(fd);
@@ -118,8 +117,7 @@ seg_setup(struct vm *vm, int segid, size_t len, const char *name, bool create)
 	if (seg->len != 0)
 		return (seg->len == len ? EEXIST : EINVAL);
 	for (int i = 0; i < VM_MAX_MEMSEGS; i++)
-		if (vm->segs[i].len != 0 &&
-		    strcmp(vm->segs[i].name, name) == 0)
+		if (vm->segs[i].len != 0 && strcmp(vm->segs[i].name, name) == 0)
 			return (EEXIST);
 	seg->fd = seg_file(vm, seg_file_name(name), len, create);
 	if (seg->fd < 0)
@@ -177,8 +175,8 @@ vmm_free_memseg(struct vm *vm, int segid)
 }
 
 int
-vmm_get_memseg(struct vm *vm, int segid, size_t *len, char *name,
-    size_t namesz, int *fd)
+vmm_get_memseg(
+    struct vm *vm, int segid, size_t *len, char *name, size_t namesz, int *fd)
 {
 	struct mem_seg *seg;
 
@@ -221,8 +219,7 @@ vmm_mem_reinit(struct vm *vm)
 	for (int i = 0; i < VM_MAX_MEMMAPS; i++)
 		if (vm->maps[i].len != 0 &&
 		    vm->segs[vm->maps[i].segid].name[0] != '\0')
-			vmm_munmap_memseg(vm, vm->maps[i].gpa,
-			    vm->maps[i].len);
+			vmm_munmap_memseg(vm, vm->maps[i].gpa, vm->maps[i].len);
 	for (int i = 0; i < VM_MAX_MEMSEGS; i++)
 		if (vm->segs[i].name[0] != '\0')
 			vmm_free_memseg(vm, i);
@@ -290,9 +287,9 @@ vmm_mmap_memseg(struct vm *vm, vm_paddr_t gpa, int segid, int64_t off,
 		/* What is there already may be asked for again. */
 		error = map->gpa == gpa && map->len == len &&
 			map->segid == segid && map->off == off &&
-			map->prot == prot ?
-		    -1 :
-		    EEXIST;
+			map->prot == prot
+		    ? -1
+		    : EEXIST;
 		break;
 	}
 	if (error == 0 && slot == NULL)
@@ -300,9 +297,9 @@ vmm_mmap_memseg(struct vm *vm, vm_paddr_t gpa, int segid, int64_t off,
 	if (error == 0) {
 		val = (struct mem_map) { gpa, len, seg->hva + off, off, segid,
 			prot, flags };
-		error = vm->ops != NULL ? vm->ops->memmap(vm->cookie, gpa,
-					      len, val.hva, prot) :
-					  0;
+		error = vm->ops != NULL
+		    ? vm->ops->memmap(vm->cookie, gpa, len, val.hva, prot)
+		    : 0;
 		if (error == 0)
 			map_write(vm, slot, &val);
 	}
@@ -339,8 +336,8 @@ vmm_mem_remap(struct vm *vm)
 	for (int i = 0; error == 0 && i < VM_MAX_MEMMAPS; i++) {
 		map = &vm->maps[i];
 		if (map->len != 0)
-			error = vm->ops->memmap(vm->cookie, map->gpa,
-			    map->len, map->hva, map->prot);
+			error = vm->ops->memmap(vm->cookie, map->gpa, map->len,
+			    map->hva, map->prot);
 	}
 	return (error);
 }
@@ -394,8 +391,8 @@ vmm_gpa2hva(struct vm *vm, vm_paddr_t gpa, size_t len, int prot)
 			break;
 		}
 		atomic_thread_fence(memory_order_acquire);
-	} while (atomic_load_explicit(&vm->map_seq, memory_order_relaxed) !=
-	    seq);
+	} while (
+	    atomic_load_explicit(&vm->map_seq, memory_order_relaxed) != seq);
 	return (hva);
 }
 
@@ -471,8 +468,8 @@ vmm_memory_written(struct vm *vm, vm_paddr_t gpa, size_t len)
 
 	hook = atomic_load_explicit(&vm->write_hook, memory_order_acquire);
 	if (hook != NULL)
-		hook(atomic_load_explicit(&vm->write_hook_arg,
-			 memory_order_relaxed),
+		hook(atomic_load_explicit(
+			 &vm->write_hook_arg, memory_order_relaxed),
 		    gpa, len);
 }
 

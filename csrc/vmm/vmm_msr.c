@@ -51,8 +51,8 @@
  * SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, IF_PSCHANGE_MC_NO, TAA_NO,
  * SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO.
  */
-#define ARCH_CAP_SOFT                                                      \
-	(0x17bUL | 0x7UL << 13 | 1UL << 20 | 1UL << 24 | 1UL << 26 |       \
+#define ARCH_CAP_SOFT                                                \
+	(0x17bUL | 0x7UL << 13 | 1UL << 20 | 1UL << 24 | 1UL << 26 | \
 	    1UL << 27 | 1UL << 62)
 #define SPEC_CTRL_MASK 0x7u /* IBRS, STIBP, SSBD */
 
@@ -199,9 +199,9 @@ vmm_rdmsr(struct vcpu *vcpu, uint32_t msr, uint64_t *val)
 	uint64_t ratio;
 
 	if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST)
-		return (vcpu->vlapic == NULL ?
-			ENOENT :
-			vlapic_msr_read(vcpu->vlapic, msr, val));
+		return (vcpu->vlapic == NULL
+			? ENOENT
+			: vlapic_msr_read(vcpu->vlapic, msr, val));
 	if (is_mtrr(msr))
 		return (mtrr_read(&vcpu->mtrr, msr, val));
 	if (msr >= MSR_MC0_CTL && msr < MSR_MC_END) {
@@ -267,8 +267,8 @@ wrmsr_state(struct vcpu *vcpu, uint32_t msr, uint64_t val)
 		return (0);
 	case MSR_MISC_ENABLE:
 		/* Fast strings are all that can be switched. */
-		if (((val ^ vcpu->misc_enable) &
-			~(uint64_t)MISC_FAST_STRING) != 0)
+		if (((val ^ vcpu->misc_enable) & ~(uint64_t)MISC_FAST_STRING) !=
+		    0)
 			return (EINVAL);
 		vcpu->misc_enable = val;
 		return (0);

@@ -20,6 +20,17 @@ clock_ns(clockid_t id)
 	return ((uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec);
 }
 
+/* Counts what only the vCPU's own thread counts: no locked instruction. */
+static void
+count_own(struct vcpu *vcpu, int index, uint64_t n)
+{
+	_Atomic uint64_t *stat = &vcpu->stats[index];
+
+	atomic_store_explicit(stat,
+	    atomic_load_explicit(stat, memory_order_relaxed) + n,
+	    memory_order_relaxed);
+}
+
 /* ---- suspend ---- */
 
 int
@@ -199,8 +210,8 @@ vmm_restart_instruction(struct vcpu *vcpu)
 	/* Inside run() the processor has not moved on yet. */
 	if (vcpu_get_state(vcpu, NULL) == VCPU_RUNNING || vcpu->exit_rip == 0)
 		return (0);
-	return (vcpu->vm->ops->setreg(vcpu->cookie, VM_REG_GUEST_RIP,
-	    vcpu->exit_rip));
+	return (vcpu->vm->ops->setreg(
+	    vcpu->cookie, VM_REG_GUEST_RIP, vcpu->exit_rip));
 }
 
 /* While the VM is paused its vCPUs are idle, free for any ioctl. */
@@ -211,8 +222,7 @@ wait_resume(struct vcpu *vcpu)
 
 	vcpu_set_state(vcpu, VCPU_IDLE, false);
 	pthread_mutex_lock(&vm->mtx);
-	while (atomic_load(&vm->paused) &&
-	    vmm_suspended(vm) == VM_SUSPEND_NONE)
+	while (atomic_load(&vm->paused) && vmm_suspended(vm) == VM_SUSPEND_NONE)
 		pthread_cond_wait(&vm->cond, &vm->mtx);
 	pthread_mutex_unlock(&vm->mtx);
 	vcpu_set_state(vcpu, VCPU_FROZEN, true);
@@ -282,8 +292,7 @@ vcpu_sleep(struct vcpu *vcpu, bool wait_sipi)
 	}
 	atomic_fetch_and(&vm->halted_cpus, ~bit);
 	vcpu_set_state(vcpu, VCPU_FROZEN, false);
-	vmm_stat_incr(vcpu, VCPU_IDLE_TICKS,
-	    clock_ns(CLOCK_MONOTONIC) - start);
+	vmm_stat_incr(vcpu, VCPU_IDLE_TICKS, clock_ns(CLOCK_MONOTONIC) - start);
 }
 
 /* ---- the run loop ---- */
@@ -353,8 +362,8 @@ run_once(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 	vcpu_set_state(vcpu, VCPU_RUNNING, false);
 	error = vcpu->vm->ops->run(vcpu->cookie, entry, vme);
 	vcpu_set_state(vcpu, VCPU_FROZEN, false);
-	vmm_stat_incr(vcpu, VCPU_TOTAL_RUNTIME,
-	    clock_ns(CLOCK_MONOTONIC) - start);
+	count_own(
+	    vcpu, VCPU_TOTAL_RUNTIME_index, clock_ns(CLOCK_MONOTONIC) - start);
 	return (error);
 }
 
@@ -394,18 +403,18 @@ vmm_run(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 			/* before_entry() knows what to do. */
 			break;
 		case VM_EXITCODE_HLT:
-			vmm_stat_incr(vcpu, VMEXIT_COUNT, 1);
+			count_own(vcpu, VMEXIT_COUNT_index, 1);
 			vmm_stat_incr(vcpu, VMEXIT_HLT, 1);
 			atomic_store(&vcpu->halted, true);
 			break;
 		default:
-			vmm_stat_incr(vcpu, VMEXIT_COUNT, 1);
+			count_own(vcpu, VMEXIT_COUNT_index, 1);
 			done = true;
 		}
 	}
 	if (error == 0) {
 		vcpu->exit_rip = vme->rip;
-		vmm_stat_incr(vcpu, VMEXIT_USERSPACE, 1);
+		count_own(vcpu, VMEXIT_USERSPACE_index, 1);
 	}
 	vcpu_set_state(vcpu, VCPU_IDLE, false);
 	return (error);

@@ -124,10 +124,10 @@ stat_init_once(void)
 
 	for (size_t i = 0; i < sizeof(stat_order) / sizeof(stat_order[0]); i++)
 		SET_FOREACH(typep, vmm_stat_set)
-			if (strcmp((*typep)->desc, stat_order[i]) == 0)
-				stat_place(*typep);
-	SET_FOREACH(typep, vmm_stat_set)
+	if (strcmp((*typep)->desc, stat_order[i]) == 0)
 		stat_place(*typep);
+	SET_FOREACH(typep, vmm_stat_set)
+	stat_place(*typep);
 }
 
 void
@@ -188,8 +188,7 @@ vmm_stat_desc(struct vm *vm, int index, char *buf, size_t size)
 		return (EINVAL);
 	type = stat_slots[slot];
 	if (type->nelems > 1)
-		snprintf(buf, size, "%s[%d]", type->desc,
-		    slot - *type->index);
+		snprintf(buf, size, "%s[%d]", type->desc, slot - *type->index);
 	else
 		snprintf(buf, size, "%s", type->desc);
 	return (0);
@@ -207,10 +206,10 @@ vmm_stat_copy(struct vcpu *vcpu, int index, int n, uint64_t *vals)
 	for (; slot >= 0 && slot < stat_total && count < n; slot++) {
 		if (!stat_shown(vcpu->vm, stat_slots[slot]))
 			continue;
-		vals[count++] = stat_slots[slot]->func != NULL ?
-		    stat_slots[slot]->func(vcpu) :
-		    atomic_load_explicit(&vcpu->stats[slot],
-			memory_order_relaxed);
+		vals[count++] = stat_slots[slot]->func != NULL
+		    ? stat_slots[slot]->func(vcpu)
+		    : atomic_load_explicit(
+			  &vcpu->stats[slot], memory_order_relaxed);
 	}
 	return (count);
 }

@@ -37,12 +37,28 @@ set_state_locked(struct vcpu *vcpu, enum vcpu_state state)
 {
 	if (!transition_ok(atomic_load(&vcpu->state), state))
 		return (EBUSY);
-	/* Sequentially consistent: vcpu_post() sets bits, then looks here. */
-	atomic_store(&vcpu->state, state);
+	atomic_store_explicit(&vcpu->state, state, memory_order_release);
+	if (state == VCPU_IDLE)
+		pthread_cond_broadcast(&vcpu->cond);
+	return (0);
+}
+
+/* Its own thread goes between FROZEN and RUNNING or SLEEPING; nobody waits
+ * for these, so that the mutex is not needed. */
+static int
+set_state_own(struct vcpu *vcpu, enum vcpu_state state)
+{
+	if (!transition_ok(atomic_load(&vcpu->state), state))
+		return (EBUSY);
+	if (state == VCPU_FROZEN) {
+		atomic_store_explicit(
+		    &vcpu->state, state, memory_order_release);
+		return (0);
+	}
 	if (state == VCPU_RUNNING)
 		curvcpu = vcpu;
-	else if (state == VCPU_IDLE)
-		pthread_cond_broadcast(&vcpu->cond);
+	/* Sequentially consistent: vcpu_post() sets bits, then looks here. */
+	atomic_store(&vcpu->state, state);
 	return (0);
 }
 
@@ -86,6 +102,8 @@ vcpu_set_state(struct vcpu *vcpu, enum vcpu_state state, bool from_idle)
 {
 	int error = 0;
 
+	if (!from_idle && state != VCPU_IDLE)
+		return (set_state_own(vcpu, state));
 	pthread_mutex_lock(&vcpu->mtx);
 	if (from_idle) {
 		admit_lockers(vcpu);
@@ -110,9 +128,8 @@ vcpu_get_state(struct vcpu *vcpu, int *hostcpu)
 	enum vcpu_state state = atomic_load(&vcpu->state);
 
 	if (hostcpu != NULL)
-		*hostcpu = state == VCPU_RUNNING ?
-		    atomic_load(&vcpu->hostcpu) :
-		    -1;
+		*hostcpu =
+		    state == VCPU_RUNNING ? atomic_load(&vcpu->hostcpu) : -1;
 	return (state);
 }
 
@@ -228,8 +245,8 @@ vcpu_wake(struct vcpu *vcpu)
 void
 vcpu_wait_event(struct vcpu *vcpu, uint32_t seq)
 {
-	syscall(SYS_futex, &vcpu->wake_seq, FUTEX_WAIT_PRIVATE, seq, NULL,
-	    NULL, 0);
+	syscall(
+	    SYS_futex, &vcpu->wake_seq, FUTEX_WAIT_PRIVATE, seq, NULL, NULL, 0);
 }
 
 void
@@ -303,8 +320,8 @@ rendezvous_idle(struct vm *vm)
 }
 
 int
-vmm_smp_rendezvous(struct vm *vm, vm_cpuset_t dest, vm_rendezvous_func_t func,
-    void *arg)
+vmm_smp_rendezvous(
+    struct vm *vm, vm_cpuset_t dest, vm_rendezvous_func_t func, void *arg)
 {
 	struct vcpu *self = curvcpu, *vcpu;
 	struct timespec ts;
@@ -359,8 +376,7 @@ void
 vcpu_init_run_state(struct vcpu *vcpu)
 {
 	pthread_mutex_lock(&vcpu->mtx);
-	atomic_store(&vcpu->run_state,
-	    vcpu->vcpuid == 0 ? VRS_RUN : VRS_INIT);
+	atomic_store(&vcpu->run_state, vcpu->vcpuid == 0 ? VRS_RUN : VRS_INIT);
 	vcpu->sipi_vector = 0;
 	pthread_mutex_unlock(&vcpu->mtx);
 }
@@ -427,8 +443,8 @@ vcpu_start_at(struct vcpu *vcpu, uint8_t vector)
 
 	error = vmm_set_seg_desc(vcpu, VM_REG_GUEST_CS, &cs);
 	if (error == 0)
-		error = vmm_set_register(vcpu, VM_REG_GUEST_CS,
-		    (uint64_t)vector << 8);
+		error = vmm_set_register(
+		    vcpu, VM_REG_GUEST_CS, (uint64_t)vector << 8);
 	if (error == 0)
 		error = vmm_set_register(vcpu, VM_REG_GUEST_RIP, 0);
 	return (error);
@@ -458,8 +474,8 @@ vcpu_apply_run_state(struct vcpu *vcpu)
 
 	pthread_mutex_lock(&vcpu->mtx);
 	state = atomic_load(&vcpu->run_state);
-	atomic_store(&vcpu->run_state,
-	    (state & ~(VRS_PEND_SIPI | VRS_INIT)) | VRS_RUN);
+	atomic_store(
+	    &vcpu->run_state, (state & ~(VRS_PEND_SIPI | VRS_INIT)) | VRS_RUN);
 	pthread_mutex_unlock(&vcpu->mtx);
 	if ((state & (VRS_RUN | VRS_INIT)) == VRS_INIT)
 		error = vcpu_start_at(vcpu, vector);

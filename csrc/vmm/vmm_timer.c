@@ -43,9 +43,9 @@ vmm_now(struct vm *vm)
 	do {
 		while (((seq = atomic_load(&vm->time_seq)) & 1) != 0)
 			_mm_pause();
-		now = atomic_load(&vm->time_runs) ?
-		    monotonic() + atomic_load(&vm->time_off) :
-		    atomic_load(&vm->time_frozen);
+		now = atomic_load(&vm->time_runs)
+		    ? monotonic() + atomic_load(&vm->time_off)
+		    : atomic_load(&vm->time_frozen);
 	} while (atomic_load(&vm->time_seq) != seq);
 	return (now);
 }
@@ -203,8 +203,8 @@ timer_start(void)
 }
 
 void
-vmm_callout_init(struct vmm_callout *c, struct vm *vm, vmm_callout_fn fn,
-    void *arg)
+vmm_callout_init(
+    struct vmm_callout *c, struct vm *vm, vmm_callout_fn fn, void *arg)
 {
 	c->vm = vm;
 	c->fn = fn;

@@ -28,10 +28,10 @@
 #define C1_F16C (1u << 29)
 #define C1_RDRAND (1u << 30)
 #define C1_HV (1u << 31)
-#define C1_ALLOWED                                                         \
-	(C1_SSE3 | C1_PCLMUL | C1_SSSE3 | C1_FMA | C1_CX16 | C1_PCID |     \
-	    C1_SSE41 | C1_SSE42 | C1_MOVBE | C1_POPCNT | C1_AES |          \
-	    C1_XSAVE | C1_AVX | C1_F16C | C1_RDRAND)
+#define C1_ALLOWED                                                           \
+	(C1_SSE3 | C1_PCLMUL | C1_SSSE3 | C1_FMA | C1_CX16 | C1_PCID |       \
+	    C1_SSE41 | C1_SSE42 | C1_MOVBE | C1_POPCNT | C1_AES | C1_XSAVE | \
+	    C1_AVX | C1_F16C | C1_RDRAND)
 
 /* Leaf 1 edx: all but PSN, DS, ACPI, HTT, TM, IA64, PBE. */
 #define D1_MCE (1u << 7)
@@ -269,8 +269,8 @@ leaf_xsave(const struct cpuid_ctx *cc, uint32_t sub, uint32_t r4[4])
 }
 
 static void
-basic_leaf(const struct cpuid_ctx *cc, uint32_t leaf, uint32_t sub,
-    uint32_t r4[4])
+basic_leaf(
+    const struct cpuid_ctx *cc, uint32_t leaf, uint32_t sub, uint32_t r4[4])
 {
 	switch (leaf) {
 	case 0:
@@ -334,8 +334,8 @@ ext_features(const struct cpuid_ctx *cc, uint32_t r4[4])
 }
 
 static void
-ext_leaf(const struct cpuid_ctx *cc, uint32_t leaf, uint32_t sub,
-    uint32_t r4[4])
+ext_leaf(
+    const struct cpuid_ctx *cc, uint32_t leaf, uint32_t sub, uint32_t r4[4])
 {
 	switch (leaf) {
 	case 0x80000000:

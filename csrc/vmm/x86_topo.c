@@ -13,10 +13,10 @@ static const struct {
 	uint8_t type, level;
 	uint16_t ways, sets;
 } own_caches[] = {
-	{ 1, 1, 8, 64 },     /* data, 32 KiB */
-	{ 2, 1, 4, 128 },    /* code, 32 KiB */
-	{ 3, 2, 8, 512 },    /* 256 KiB */
-	{ 3, 3, 16, 8192 },  /* 8 MiB, shared by the package */
+	{ 1, 1, 8, 64 },    /* data, 32 KiB */
+	{ 2, 1, 4, 128 },   /* code, 32 KiB */
+	{ 3, 2, 8, 512 },   /* 256 KiB */
+	{ 3, 3, 16, 8192 }, /* 8 MiB, shared by the package */
 };
 
 static bool

@@ -35,8 +35,8 @@ vmctx_ioctl(struct vmctx *ctx, uint32_t cmd, void *arg, size_t len)
 		error = vmm_ioctl(ctx->vm, cmd, arg, len);
 		ioc = vmm_ioctl_find(cmd);
 		if (ioc != NULL && (ioc->flags & VMI_RO) == 0)
-			atomic_store_explicit(&ctx->dirty, true,
-			    memory_order_relaxed);
+			atomic_store_explicit(
+			    &ctx->dirty, true, memory_order_relaxed);
 	} else {
 		pthread_mutex_lock(&ctx->mtx);
 		error = vmm_ctl_call(ctx->peer, cmd, arg, len);
@@ -191,8 +191,8 @@ ctx_alloc(const char *name)
 struct vmctx *
 vm_openf(const char *name, int flags)
 {
-	const int create = VMMAPI_OPEN_CREATE |
-	    VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE;
+	const int create =
+	    VMMAPI_OPEN_CREATE | VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE;
 	struct vmctx *ctx;
 	bool created = false;
 	int error = 0;
@@ -222,8 +222,8 @@ vm_openf(const char *name, int flags)
 		errno = error;
 		return (NULL);
 	}
-	ctx->destroy_on_close = created &&
-	    (flags & VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE) != 0;
+	ctx->destroy_on_close =
+	    created && (flags & VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE) != 0;
 	if (ctx->vm != NULL) {
 		pthread_mutex_lock(&owned_mtx);
 		ctx->next = owned;
@@ -287,8 +287,7 @@ vm_run(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 		return (vmapi_error(EBUSY));
 	if ((error = mark_running(ctx, false)) != 0)
 		return (vmapi_error(error));
-	return (vmapi_error(vmm_run_vcpuid(ctx->vm, vcpu->vcpuid, entry,
-	    vme)));
+	return (vmapi_error(vmm_run_vcpuid(ctx->vm, vcpu->vcpuid, entry, vme)));
 }
 
 int

@@ -27,10 +27,13 @@ static int
 translate(struct vcpu *vcpu, uint32_t cmd, struct vm_guest_paging_api *paging,
     uint64_t gla, int prot, uint64_t *gpa, int *fault)
 {
-	struct vm_gla2gpa a = { .vcpuid = vcpu->vcpuid, .prot = prot,
-		.cr3 = paging->cr3, .cpl = paging->cpl,
+	struct vm_gla2gpa a = { .vcpuid = vcpu->vcpuid,
+		.prot = prot,
+		.cr3 = paging->cr3,
+		.cpl = paging->cpl,
 		.cpu_mode = paging->cpu_mode,
-		.paging_mode = paging->paging_mode, .gla = gla };
+		.paging_mode = paging->paging_mode,
+		.gla = gla };
 
 	if (VMIOC(vcpu->ctx, cmd, &a) != 0)
 		return (-1);
@@ -40,8 +43,8 @@ translate(struct vcpu *vcpu, uint32_t cmd, struct vm_guest_paging_api *paging,
 }
 
 int
-vm_gla2gpa(struct vcpu *vcpu, struct vm_guest_paging_api *paging,
-    uint64_t gla, int prot, uint64_t *gpa, int *fault)
+vm_gla2gpa(struct vcpu *vcpu, struct vm_guest_paging_api *paging, uint64_t gla,
+    int prot, uint64_t *gpa, int *fault)
 {
 	return (translate(vcpu, VM_GLA2GPA, paging, gla, prot, gpa, fault));
 }
@@ -50,8 +53,8 @@ int
 vm_gla2gpa_nofault(struct vcpu *vcpu, struct vm_guest_paging_api *paging,
     uint64_t gla, int prot, uint64_t *gpa, int *fault)
 {
-	return (translate(vcpu, VM_GLA2GPA_NOFAULT, paging, gla, prot, gpa,
-	    fault));
+	return (
+	    translate(vcpu, VM_GLA2GPA_NOFAULT, paging, gla, prot, gpa, fault));
 }
 
 /*

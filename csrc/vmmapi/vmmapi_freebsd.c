@@ -37,12 +37,12 @@ set_segments(struct vcpu *vcpu, const struct entry_state *es)
 		VM_REG_GUEST_FS, VM_REG_GUEST_GS, VM_REG_GUEST_SS };
 
 	for (size_t i = 0; i < sizeof(data) / sizeof(data[0]); i++)
-		if (vm_set_desc(vcpu, data[i], 0, es->limit,
-			es->data_access) != 0 ||
+		if (vm_set_desc(vcpu, data[i], 0, es->limit, es->data_access) !=
+			0 ||
 		    vm_set_register(vcpu, data[i], SEL_DATA) != 0)
 			return (-1);
-	if (vm_set_desc(vcpu, VM_REG_GUEST_CS, 0, es->limit,
-		es->code_access) != 0 ||
+	if (vm_set_desc(vcpu, VM_REG_GUEST_CS, 0, es->limit, es->code_access) !=
+		0 ||
 	    vm_set_register(vcpu, VM_REG_GUEST_CS, SEL_CODE) != 0 ||
 	    vm_set_desc(vcpu, VM_REG_GUEST_TR, 0, 0, 0x8b) != 0 ||
 	    vm_set_register(vcpu, VM_REG_GUEST_TR, 0) != 0 ||
@@ -79,20 +79,30 @@ vm_setup_freebsd_registers(struct vcpu *vcpu, uint64_t rip, uint64_t cr3,
     uint64_t gdtbase, uint64_t rsp)
 {
 	struct entry_state es = { .cr0 = CR0_PE | CR0_PG | CR0_NE,
-		.cr3 = cr3, .cr4 = CR4_PAE, .efer = EFER_LME | EFER_LMA,
-		.rip = rip, .rsp = rsp, .gdtbase = gdtbase, .limit = 0,
-		.code_access = 0x209b, .data_access = 0x0093 };
+		.cr3 = cr3,
+		.cr4 = CR4_PAE,
+		.efer = EFER_LME | EFER_LMA,
+		.rip = rip,
+		.rsp = rsp,
+		.gdtbase = gdtbase,
+		.limit = 0,
+		.code_access = 0x209b,
+		.data_access = 0x0093 };
 
 	return (set_state(vcpu, &es));
 }
 
 int
-vm_setup_freebsd_registers_i386(struct vcpu *vcpu, uint32_t eip,
-    uint32_t gdtbase, uint32_t esp)
+vm_setup_freebsd_registers_i386(
+    struct vcpu *vcpu, uint32_t eip, uint32_t gdtbase, uint32_t esp)
 {
-	struct entry_state es = { .cr0 = CR0_PE | CR0_NE, .rip = eip,
-		.rsp = esp, .gdtbase = gdtbase, .limit = 0xffffffff,
-		.code_access = 0xc09b, .data_access = 0xc093 };
+	struct entry_state es = { .cr0 = CR0_PE | CR0_NE,
+		.rip = eip,
+		.rsp = esp,
+		.gdtbase = gdtbase,
+		.limit = 0xffffffff,
+		.code_access = 0xc09b,
+		.data_access = 0xc093 };
 	void *gdt;
 
 	gdt = vm_map_gpa(vcpu->ctx, gdtbase, sizeof(gdt32));

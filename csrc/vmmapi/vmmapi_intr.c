@@ -9,8 +9,8 @@ int
 vm_inject_exception(struct vcpu *vcpu, int vector, int errcode_valid,
     uint32_t errcode, int restart_instruction)
 {
-	struct vm_exception a = { vcpu->vcpuid, vector, errcode,
-		errcode_valid, restart_instruction, 0 };
+	struct vm_exception a = { vcpu->vcpuid, vector, errcode, errcode_valid,
+		restart_instruction, 0 };
 
 	return (VMIOC(vcpu->ctx, VM_INJECT_EXCEPTION, &a));
 }
@@ -49,8 +49,8 @@ vm_lapic_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg)
 
 /* Who sends it matters to interrupt remapping, which nobody has here. */
 int
-vm_raise_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg, int bus,
-    int slot, int func)
+vm_raise_msi(
+    struct vmctx *ctx, uint64_t addr, uint64_t msg, int bus, int slot, int func)
 {
 	(void)bus;
 	(void)slot;
@@ -122,8 +122,8 @@ vm_isa_pulse_irq(struct vmctx *ctx, int atpic_irq, int ioapic_irq)
 }
 
 int
-vm_isa_set_irq_trigger(struct vmctx *ctx, int atpic_irq,
-    enum vm_intr_trigger trigger)
+vm_isa_set_irq_trigger(
+    struct vmctx *ctx, int atpic_irq, enum vm_intr_trigger trigger)
 {
 	struct vm_isa_irq_trigger a = { atpic_irq, (int32_t)trigger };
 
@@ -151,8 +151,8 @@ vm_set_intinfo(struct vcpu *vcpu, uint64_t info)
 }
 
 int
-vm_readwrite_kernemu_device(struct vcpu *vcpu, vm_paddr_t gpa, bool write,
-    int size, uint64_t *value)
+vm_readwrite_kernemu_device(
+    struct vcpu *vcpu, vm_paddr_t gpa, bool write, int size, uint64_t *value)
 {
 	struct vm_readwrite_kernemu_device a = { vcpu->vcpuid, size, gpa,
 		*value };

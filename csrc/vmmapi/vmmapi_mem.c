@@ -52,8 +52,8 @@ vm_parse_memsize(const char *opt, size_t *memsize)
 /* ---- segments and the map ---- */
 
 int
-vm_get_memseg(struct vmctx *ctx, int segid, size_t *len, char *name,
-    size_t namesz)
+vm_get_memseg(
+    struct vmctx *ctx, int segid, size_t *len, char *name, size_t namesz)
 {
 	struct vm_memseg a = { .segid = segid };
 
@@ -90,8 +90,11 @@ int
 vm_mmap_memseg(struct vmctx *ctx, vm_paddr_t gpa, int segid, int64_t off,
     size_t len, int prot)
 {
-	struct vm_memmap a = { .gpa = gpa, .segid = segid, .segoff = off,
-		.len = len, .prot = prot };
+	struct vm_memmap a = { .gpa = gpa,
+		.segid = segid,
+		.segoff = off,
+		.len = len,
+		.prot = prot };
 
 	return (VMIOC(ctx, VM_MMAP_MEMSEG, &a));
 }
@@ -113,9 +116,9 @@ alloc_memseg(struct vmctx *ctx, int segid, size_t len, const char *name)
 	if (VMIOC(ctx, VM_GET_MEMSEG, &a) != 0)
 		return (-1);
 	if (a.len != 0)
-		return (a.len == len && strcmp(a.name, name) == 0 ?
-			0 :
-			vmapi_error(EINVAL));
+		return (a.len == len && strcmp(a.name, name) == 0
+			? 0
+			: vmapi_error(EINVAL));
 	if (strlen(name) >= sizeof(a.name))
 		return (vmapi_error(ENAMETOOLONG));
 	strcpy(a.name, name);
@@ -175,8 +178,8 @@ remote_segment(struct vmctx *ctx, int segid)
 	    a.len == 0)
 		return (NULL);
 	a.name[sizeof(a.name) - 1] = '\0';
-	fd = vmm_dir_segment_open(ctx->dir,
-	    a.name[0] != '\0' ? a.name : "sysmem", a.len);
+	fd = vmm_dir_segment_open(
+	    ctx->dir, a.name[0] != '\0' ? a.name : "sysmem", a.len);
 	if (fd < 0)
 		return (NULL);
 	base = mmap(NULL, a.len, PROT_READ | PROT_WRITE,
@@ -265,8 +268,8 @@ vm_rev_map_gpa(struct vmctx *ctx, void *addr)
 	int64_t off;
 	size_t len;
 
-	for (; vm_mmap_getnext(ctx, &gpa, &segid, &off, &len, &prot,
-		   &flags) == 0;
+	for (;
+	     vm_mmap_getnext(ctx, &gpa, &segid, &off, &len, &prot, &flags) == 0;
 	     gpa += len) {
 		start = (uintptr_t)vm_map_gpa(ctx, gpa, len);
 		if (start != 0 && want - start < len)

@@ -25,8 +25,8 @@ vm_get_stats(struct vcpu *vcpu, struct timeval *tv, int *count)
 		memcpy(&stats[total], a.statbuf,
 		    (size_t)a.num_entries * sizeof(stats[0]));
 		total += a.num_entries;
-	} while (a.num_entries == VM_STATS_PER_CALL &&
-	    total < MAX_VMM_STAT_ELEMS);
+	} while (
+	    a.num_entries == VM_STATS_PER_CALL && total < MAX_VMM_STAT_ELEMS);
 	if (tv != NULL) {
 		tv->tv_sec = a.tv_sec;
 		tv->tv_usec = a.tv_usec;

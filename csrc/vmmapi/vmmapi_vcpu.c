@@ -168,8 +168,9 @@ vm_get_run_state(struct vcpu *vcpu, uint32_t *state, uint8_t *sipi)
 int
 vm_set_run_state(struct vcpu *vcpu, uint32_t state, uint8_t sipi)
 {
-	struct vm_run_state a = { .vcpuid = vcpu->vcpuid, .state = state,
-		.sipi_vector = sipi };
+	struct vm_run_state a = {
+		.vcpuid = vcpu->vcpuid, .state = state, .sipi_vector = sipi
+	};
 
 	return (VMIOC(vcpu->ctx, VM_SET_RUN_STATE, &a));
 }
@@ -199,8 +200,7 @@ int
 vm_set_register_set(struct vcpu *vcpu, unsigned int count, const int *regs,
     const uint64_t *vals)
 {
-	struct vm_register_set a = { .vcpuid = vcpu->vcpuid,
-		.count = count };
+	struct vm_register_set a = { .vcpuid = vcpu->vcpuid, .count = count };
 
 	if (count > VM_REGSET_MAX)
 		return (vmapi_error(EINVAL));
@@ -210,11 +210,10 @@ vm_set_register_set(struct vcpu *vcpu, unsigned int count, const int *regs,
 }
 
 int
-vm_get_register_set(struct vcpu *vcpu, unsigned int count, const int *regs,
-    uint64_t *vals)
+vm_get_register_set(
+    struct vcpu *vcpu, unsigned int count, const int *regs, uint64_t *vals)
 {
-	struct vm_register_set a = { .vcpuid = vcpu->vcpuid,
-		.count = count };
+	struct vm_register_set a = { .vcpuid = vcpu->vcpuid, .count = count };
 
 	if (count > VM_REGSET_MAX)
 		return (vmapi_error(EINVAL));
@@ -226,11 +225,10 @@ vm_get_register_set(struct vcpu *vcpu, unsigned int count, const int *regs,
 }
 
 int
-vm_set_desc(struct vcpu *vcpu, int reg, uint64_t base, uint32_t limit,
-    uint32_t access)
+vm_set_desc(
+    struct vcpu *vcpu, int reg, uint64_t base, uint32_t limit, uint32_t access)
 {
-	struct vm_seg_desc a = { vcpu->vcpuid, reg,
-		{ base, limit, access } };
+	struct vm_seg_desc a = { vcpu->vcpuid, reg, { base, limit, access } };
 
 	return (VMIOC(vcpu->ctx, VM_SET_SEGMENT_DESCRIPTOR, &a));
 }
@@ -306,8 +304,9 @@ int
 vm_data_read(struct vmctx *ctx, int vcpuid, uint16_t cls, uint16_t version,
     void *buf, size_t len)
 {
-	struct vm_data_xfer a = { .vcpuid = vcpuid, .cls = cls,
-		.version = version };
+	struct vm_data_xfer a = {
+		.vcpuid = vcpuid, .cls = cls, .version = version
+	};
 
 	a.len = len < VM_DATA_XFER_LIMIT ? (uint32_t)len : VM_DATA_XFER_LIMIT;
 	if (VMIOC(ctx, VM_DATA_READ, &a) != 0)
@@ -322,8 +321,10 @@ int
 vm_data_write(struct vmctx *ctx, int vcpuid, uint16_t cls, uint16_t version,
     const void *buf, size_t len)
 {
-	struct vm_data_xfer a = { .vcpuid = vcpuid, .cls = cls,
-		.version = version, .len = (uint32_t)len };
+	struct vm_data_xfer a = { .vcpuid = vcpuid,
+		.cls = cls,
+		.version = version,
+		.len = (uint32_t)len };
 
 	if (len > VM_DATA_XFER_LIMIT)
 		return (vmapi_error(EINVAL));

@@ -118,6 +118,7 @@ class Machine:
         self.send(f"{command}; echo {mark[:4]}''{mark[4:]}-$?\n")
         start = self._seen
         found = self.expect(rf"{mark}-(\d+)", timeout)
+        self.expect("guest# ")
         text = self.output[start : found.start()].replace("\r", "")
         return text.split("\n", 1)[1] if "\n" in text else text
 

@@ -1,6 +1,7 @@
 /*
  * Firmware: the ROM ends at 4 GB, and its variable store stands right below
- * it as a flash part that understands the CFI command set.
+ * it as a flash part that understands the CFI command set.  A PC BIOS also
+ * finds its last 128 KB in RAM below 1 MB, as chipsets shadow it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,11 @@
 
 #define PAGE_SIZE 4096UL
 #define TOP_OF_4GB (4UL << 30)
+#define TOP_OF_1MB (1UL << 20)
+#define SHADOW_SIZE (128UL * 1024)
+#define RESET_VECTOR 16 /* bytes below the ROM's end */
+#define FAR_JUMP 0xea
+#define BIOS_SEGMENT 0xf000
 
 /* CFI commands (Intel 28F). */
 #define CFI_PROGRAM_ALT 0x10
@@ -37,6 +43,8 @@ static struct {
 	uint64_t gpa, size;
 	uint8_t cmd;
 } var = { .mtx = PTHREAD_MUTEX_INITIALIZER };
+
+static bool is_bios;
 
 static int
 open_image(const char *path, int flags, size_t *size)
@@ -157,15 +165,60 @@ read_image(int fd, char *buf, size_t size)
 	return (0);
 }
 
+/* "jmp far F000:xxxx" at the reset vector: the code runs below 1 MB. */
+static bool
+jumps_low(const uint8_t *rom, size_t size)
+{
+	const uint8_t *vector = rom + size - RESET_VECTOR;
+
+	return (vector[0] == FAR_JUMP &&
+	    (vector[3] | vector[4] << 8) >= BIOS_SEGMENT);
+}
+
+static int
+shadow_bios(struct vmctx *ctx, const uint8_t *rom, size_t size)
+{
+	size_t len;
+	void *ram;
+
+	len = size < SHADOW_SIZE ? size : SHADOW_SIZE;
+	ram = vm_map_gpa(ctx, TOP_OF_1MB - len, len);
+	if (ram == NULL) {
+		EPRINTLN("bootrom: no guest memory below %#lx for its shadow",
+		    TOP_OF_1MB);
+		return (-1);
+	}
+	memcpy(ram, rom + size - len, len);
+	vm_dirty_gpa(ctx, TOP_OF_1MB - len, len);
+	return (0);
+}
+
+bool
+bootrom_is_bios(void)
+{
+	return (is_bios);
+}
+
+void
+bootrom_cleanup(void)
+{
+	if (var.mem != NULL)
+		munmap(var.mem, var.size);
+	var.mem = NULL;
+	var.size = 0;
+	is_bios = false;
+}
+
 int
 bootrom_load(struct vmctx *ctx)
 {
 	const char *path, *vars;
 	uint64_t gpa;
 	size_t size;
-	char *seg;
+	char *rom, *seg;
 	int fd;
 
+	bootrom_cleanup();
 	path = lpc_bootrom();
 	fd = open_image(path, O_RDONLY, &size);
 	if (fd < 0)
@@ -176,7 +229,8 @@ bootrom_load(struct vmctx *ctx)
 		close(fd);
 		return (-1);
 	}
-	if (read_image(fd, seg + (BOOTROM_MAX_SIZE - size), size) != 0) {
+	rom = seg + (BOOTROM_MAX_SIZE - size);
+	if (read_image(fd, rom, size) != 0) {
 		EPRINTLN("Incomplete read of bootrom \"%s\"", path);
 		close(fd);
 		return (-1);
@@ -189,6 +243,9 @@ bootrom_load(struct vmctx *ctx)
 		EPRINTLN("bootrom: cannot map: %s", strerror(errno));
 		return (-1);
 	}
+	is_bios = jumps_low((const uint8_t *)rom, size);
+	if (is_bios && shadow_bios(ctx, (const uint8_t *)rom, size) != 0)
+		return (-1);
 	vars = get_config_value("bootvars");
 	return (vars != NULL ? load_vars(vars, gpa) : 0);
 }

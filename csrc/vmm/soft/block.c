@@ -252,19 +252,13 @@ block_hit(const struct block *b, uint64_t gpa, uint64_t len)
 	    b->gpa2 < gpa + len);
 }
 
-/* [gpa, gpa+len), within a page, was written.  Own thread only. */
-void
-block_kill(struct softcpu *cpu, uint64_t gpa, uint64_t len)
+/* The part of [gpa, gpa+len) in one page was written. */
+static void
+block_kill_page(struct softcpu *cpu, struct vpage *vp, uint64_t gpa,
+    uint64_t len)
 {
-	struct vpage *vp = vpage_find(cpu, gpa);
 	struct block *b, *next;
 
-	if (cpu->blk == cpu->core->scratch_mem && cpu->blk != NULL &&
-	    block_hit(cpu->blk, gpa, len))
-		for (int i = 0; i <= cpu->blk->count; i++)
-			cpu->blk->insn[i].op = op_stale;
-	if (vp == NULL || !vp->used)
-		return;
 	for (b = vp->blocks; b != NULL; b = next) {
 		next = b->page_next[page_side(b, vp->gpa)];
 		if (block_hit(b, gpa, len))
@@ -273,6 +267,19 @@ block_kill(struct softcpu *cpu, uint64_t gpa, uint64_t len)
 	if (vp->blocks == NULL && !cpu->core->decoding) {
 		vp->used = false;
 		code_unuse(cpu, vp->gpa);
+	}
+}
+
+/* [gpa, gpa+len) was written.  Own thread only. */
+void
+block_kill(struct softcpu *cpu, uint64_t gpa, uint64_t len)
+{
+	struct vpage *vp;
+
+	for (uint64_t p = PAGE_BASE(gpa); p < gpa + len; p += PAGE_SIZE) {
+		vp = vpage_find(cpu, p);
+		if (vp != NULL && vp->used)
+			block_kill_page(cpu, vp, gpa, len);
 	}
 }
 

@@ -14,6 +14,8 @@
 
 #include "soft_core_local.h"
 
+#define CODE_HOOK_MAX (64u << 20) /* longer writes void everything */
+
 /*
  * The record of the page at (gpa), made when (create) is true; NULL when it
  * has none, past the map's 4 TiB, or without memory.
@@ -295,19 +297,34 @@ code_written(struct softvm *svm, struct softcpu *cpu, uint64_t gpa,
 	}
 }
 
-/* vmm_set_write_hook(): a device or a tool wrote guest memory. */
+/* Which vCPUs have code in the part of the page that was written? */
+static uint64_t
+code_users(struct softvm *svm, uint64_t gpa, uint64_t len)
+{
+	struct codepage *cp = cp_get(svm, gpa, false);
+
+	if (cp == NULL ||
+	    !(atomic_load(&cp->cp_granules) & granules(gpa, len)))
+		return (0);
+	return (atomic_load(&cp->cp_users));
+}
+
+/*
+ * vmm_set_write_hook(): a device or a tool wrote guest memory.  One request
+ * for the whole range to each vCPU that has code in it.
+ */
 void
 code_hook(void *arg, vm_paddr_t gpa, size_t len)
 {
+	const uint64_t start = gpa, end = gpa + len;
 	struct softvm *svm = arg;
-	uint64_t end, step;
+	uint64_t users = 0, step;
+	struct softcpu *to;
 
-	if (len == 0 || gpa + len < gpa)
+	if (len == 0 || end < gpa)
 		return;
 	atomic_thread_fence(memory_order_seq_cst);
-	for (end = gpa + len; gpa < end; gpa += step) {
-		if (gpa >> 30 >= CP_DIRS)
-			return;
+	for (; gpa < end && gpa >> 30 < CP_DIRS; gpa += step) {
 		if (atomic_load(&svm->dir[gpa >> 30]) == NULL) {
 			step = (1ull << 30) - (gpa & ((1ull << 30) - 1));
 			continue;
@@ -315,6 +332,10 @@ code_hook(void *arg, vm_paddr_t gpa, size_t len)
 		step = PAGE_SIZE - PAGE_OFF(gpa);
 		if (step > end - gpa)
 			step = end - gpa;
-		code_written_page(svm, NULL, gpa, step);
+		users |= code_users(svm, gpa, step);
 	}
+	for (int i = 0; users != 0; i++, users >>= 1)
+		if ((users & 1) && (to = atomic_load(&svm->cpus[i])) != NULL)
+			req_post(to, len > CODE_HOOK_MAX ? REQ_ALL : REQ_KILL,
+			    start, len);
 }

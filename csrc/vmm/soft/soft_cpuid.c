@@ -120,7 +120,7 @@ mask_by(const struct feature_bit *f, size_t n, uint32_t regs, uint32_t r[4])
 #define MASK_BY(table, regs, r) \
 	mask_by(table, sizeof(table) / sizeof((table)[0]), regs, r)
 
-/* Leaf 0xd: x87 and SSE state only, no compaction. */
+/* Leaf 0xd: x87 and SSE state; XSAVEOPT, XSAVEC, XGETBV of XINUSE. */
 static void
 mask_xsave(uint32_t subleaf, uint32_t r[4])
 {
@@ -135,7 +135,8 @@ mask_xsave(uint32_t subleaf, uint32_t r[4])
 			r[2] = 576;
 		break;
 	case 1:
-		r[0] = r[1] = r[2] = r[3] = 0;
+		r[0] &= 7;
+		r[2] = r[3] = 0;
 		break;
 	default:
 		r[0] = r[1] = r[2] = r[3] = 0;

@@ -181,6 +181,9 @@ soft_vcpu_reset(void *vcpui, bool init)
 {
 	struct softcpu *cpu = vcpui;
 
+	/* A loader may have filled memory behind our back. */
+	if (!init)
+		block_flush(cpu);
 	soft_io_commit(cpu);
 	cpu->dr6_pending = 0;
 	cpu->event_now = 0;

@@ -225,7 +225,7 @@ enum { TASK_JMP, TASK_CALL, TASK_IRET, TASK_INT, TASK_EXT };
 bool far_transfer(struct softcpu *cpu, uint16_t sel, uint64_t off, int size,
     bool call, int len);
 
-/* ---- control registers (op_cr.c), debug (debug.c) ---- */
+/* ---- control registers (op_cr.c), debug (soft_debug.c) ---- */
 /* DR0-3, 6, 7 with their fixed bits. */
 void sys_write_dr(struct softcpu *cpu, int n, uint64_t val);
 bool sys_write_efer(struct softcpu *cpu, uint64_t val); /* false: #GP, not

@@ -1,0 +1,33 @@
+/*
+ * Between the files of the virtio transport.
+ */
+#ifndef _VIRTIO_LOCAL_H_
+#define _VIRTIO_LOCAL_H_
+
+#include "virtio.h"
+
+/* BAR of the modern interface, and where its structures are. */
+#define VI_MODERN_BAR 4
+#define VI_MODERN_BARSIZE 0x4000
+
+/* ---- virtio.c; *vs_mtx held ---- */
+void vi_lock(struct virtio_softc *vs);
+void vi_unlock(struct virtio_softc *vs);
+uint32_t vi_cfgread(struct virtio_softc *vs, uint64_t offset, int size);
+void vi_cfgwrite(
+    struct virtio_softc *vs, uint64_t offset, int size, uint32_t val);
+uint8_t vi_isr_read(struct virtio_softc *vs);
+void vi_status_write(struct virtio_softc *vs, uint8_t val);
+void vi_notify(struct virtio_softc *vs, uint32_t qnum);
+uint16_t vi_vector(struct virtio_softc *vs, uint32_t val);
+uint64_t vi_hv_caps(struct virtio_softc *vs);
+/* The selected queue, or NULL. */
+struct vqueue_info *vi_curq(struct virtio_softc *vs);
+
+/* ---- virtio_modern.c ---- */
+int vi_modern_init(struct virtio_softc *vs);
+uint32_t vi_modern_read(struct virtio_softc *vs, uint64_t offset, int size);
+void vi_modern_write(
+    struct virtio_softc *vs, uint64_t offset, int size, uint32_t val);
+
+#endif
