@@ -6,7 +6,7 @@ the tree, and raises Failure with bhyve's exit status when it makes no sense.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from libvmmapi.cli.command import Failure
 from libvmmapi.config import ConfigTree
@@ -29,8 +29,6 @@ class Request:
 
     tree: ConfigTree
     restore: str | None = None
-    #: fw_cfg items: name and contents.
-    fwcfg: list[tuple[str, bytes]] = field(default_factory=list)
 
 
 #: Handles an option's argument.
@@ -79,14 +77,22 @@ def fwcfg(text: str, request: Request) -> None:
         raise _usage(f"-f '{text}': want [name=]NAME,(string|file)=VALUE")
     if len(name) > _MAX_FWCFG_NAME:
         raise _usage(f"-f: name '{name}' has more than {_MAX_FWCFG_NAME} characters")
-    if kind == "string":
-        request.fwcfg.append((name, os.fsencode(value) + b"\0"))
-        return
-    try:
-        with open(value, "rb") as file:
-            request.fwcfg.append((name, file.read()))
-    except OSError as error:
-        raise _usage(f"-f: {value}: {error.strerror}") from None
+    if kind == "file":
+        try:
+            with open(value, "rb"):
+                pass
+        except OSError as error:
+            raise _usage(f"-f: {value}: {error.strerror}") from None
+    number = 0
+    while request.tree.has_node(f"fwcfg.{number}"):
+        number += 1
+    _set(request.tree, f"fwcfg.{number}.name", _literal(name))
+    _set(request.tree, f"fwcfg.{number}.{kind}", _literal(value))
+
+
+def _literal(text: str) -> str:
+    """Return a value that the tree's expansion of variables turns into `text`."""
+    return text.replace("\\", "\\\\").replace("%", "%%")
 
 
 def gdb(text: str, request: Request) -> None:

@@ -17,8 +17,6 @@ def _unbuilt(request: Request) -> str | None:
     tree = request.tree
     if request.restore is not None:
         return f"-r {request.restore}: there are no checkpoints in this version"
-    if request.fwcfg:
-        return f"-f {request.fwcfg[0][0]}: there is no fw_cfg in this version"
     if (tree.get("gdb.port") or "0") != "0":
         return "-G (gdb.port): there is no debug server in this version"
     if tree.get_bool("monitor.enabled", default=False):

@@ -18,6 +18,8 @@
 #include "bootrom.h"
 #include "config.h"
 #include "debug.h"
+#include "debugcon.h"
+#include "fwctl.h"
 #include "inout.h"
 #include "ioapic.h"
 #include "mem.h"
@@ -26,6 +28,7 @@
 #include "pci_irq.h"
 #include "pci_lpc.h"
 #include "pm.h"
+#include "qemu_fwcfg.h"
 #include "rtc.h"
 #include "uart_backend.h"
 #include "vmexit.h"
@@ -503,6 +506,11 @@ init_platform(void)
 		return (-1);
 	if (lpc_bootrom() != NULL && bootrom_load(ctx) != 0)
 		return (-1);
+	if (qemu_fwcfg_init(ctx) != 0 || debugcon_init() != 0)
+		return (-1);
+	if (lpc_bootrom() != NULL && !qemu_fwcfg_present() &&
+	    fwctl_init() != 0)
+		return (-1);
 	machine.pci_up = true;
 	return (init_pci(ctx));
 }
@@ -512,15 +520,16 @@ init_tables(void)
 {
 	struct vmctx *ctx = machine.ctx;
 
+	/* A BIOS brings its own, to where this one would stand. */
 	if (get_config_bool_default("x86.mptable", true) &&
-	    mptable_build(ctx, machine.ncpus) != 0)
+	    !bootrom_is_bios() && mptable_build(ctx, machine.ncpus) != 0)
 		return (-1);
 	if (smbios_build(ctx) != 0 || e820_finalize() != 0)
 		return (-1);
 	if (get_config_bool_default("acpi_tables", true) &&
 	    acpi_build(ctx, machine.ncpus) != 0)
 		return (-1);
-	return (0);
+	return (qemu_fwcfg_finalize(ctx));
 }
 
 static int
@@ -569,6 +578,9 @@ teardown(int status)
 		mevent_stop();
 	atkbdc_cleanup();
 	uart_restore_tty();
+	debugcon_cleanup();
+	qemu_fwcfg_cleanup();
+	bootrom_cleanup();
 	pthread_mutex_lock(&run_mtx);
 	ctx = machine.ctx;
 	machine.ctx = NULL;

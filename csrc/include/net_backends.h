@@ -11,6 +11,7 @@
 #ifndef _NET_BACKENDS_H_
 #define _NET_BACKENDS_H_
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -85,6 +86,8 @@ ssize_t netbe_recv(net_backend_t *be, const struct iovec *iov, int iovcnt);
  * included) until netbe_rx_discard().  0: none is waiting. */
 size_t netbe_rx_frame(net_backend_t *be, uint8_t **frame);
 void netbe_rx_discard(net_backend_t *be);
+/* False once the other side is gone for good. */
+bool netbe_link_up(const net_backend_t *be);
 void netbe_rx_enable(net_backend_t *be);
 void netbe_rx_disable(net_backend_t *be);
 

@@ -148,7 +148,6 @@ def test_what_cannot_be_ends_in_one_line_and_a_status(
         (["-G", "1234"], "-G"),
         (["-M"], "-M"),
         (["-n", "id=0,size=1G,cpus=0"], "-n"),
-        (["-f", "name=opt/x,string=1"], "-f opt/x"),
         (["-r", "/file"], "-r /file"),
     ],
 )
@@ -159,6 +158,16 @@ def test_what_is_not_built_is_refused_by_name(
     err = capfd.readouterr().err
     assert err.startswith(f"bhyve: {words}")
     assert err.count("\n") == 1
+
+
+def test_fw_cfg_files_are_numbered_nodes(capfd: Capture, tmp_path: Path) -> None:
+    path = tmp_path / "100%(x)"
+    path.write_bytes(b"x")
+    tree = dump(capfd, "-f", "name=opt/a.b,string=c,d", "-f", f"opt/e,file={path}")
+    assert tree["fwcfg.0.name"] == "opt/a.b"
+    assert tree["fwcfg.0.string"] == "c,d"
+    assert tree["fwcfg.1.name"] == "opt/e"
+    assert tree["fwcfg.1.file"] == f"{tmp_path}/100%%(x)"
 
 
 def test_help_lists_are_names_only(capfd: Capture) -> None:

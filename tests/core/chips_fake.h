@@ -44,13 +44,13 @@ static struct vmm_callout *armed[64];
 static uint64_t msi_addr, msi_data;
 static int msi_count;
 
-#define CHECK(cond)                                                   \
-	do {                                                          \
-		checks++;                                             \
-		if (!(cond)) {                                        \
-			failures++;                                   \
+#define CHECK(cond)                                                       \
+	do {                                                              \
+		checks++;                                                 \
+		if (!(cond)) {                                            \
+			failures++;                                       \
 			printf("%s:%d: %s\n", __func__, __LINE__, #cond); \
-		}                                                     \
+		}                                                         \
 	} while (0)
 
 /* ---- the fake core ---- */
@@ -61,8 +61,8 @@ vmm_now(struct vm *vm)
 }
 
 void
-vmm_callout_init(struct vmm_callout *c, struct vm *vm, vmm_callout_fn fn,
-    void *arg)
+vmm_callout_init(
+    struct vmm_callout *c, struct vm *vm, vmm_callout_fn fn, void *arg)
 {
 	memset(c, 0, sizeof(*c));
 	c->vm = vm;
@@ -292,7 +292,8 @@ setup(void)
 	int i;
 
 	if (next_index == 0)
-		SET_FOREACH(t, vmm_stat_set) {
+		SET_FOREACH(t, vmm_stat_set)
+		{
 			*(*t)->index = next_index;
 			next_index += (*t)->nelems;
 		}

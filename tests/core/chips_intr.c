@@ -103,8 +103,8 @@ test_lapic_ipi(void)
 	/* cluster model: clusters 1 and 2 of two each */
 	for (i = 0; i < NCPU; i++) {
 		lapic_w(i, 0xe0, 0x0fffffff);
-		lapic_w(i, 0xd0, (uint32_t)((i / 2 + 1) << 4 | 1 << (i % 2))
-			<< 24);
+		lapic_w(
+		    i, 0xd0, (uint32_t)((i / 2 + 1) << 4 | 1 << (i % 2)) << 24);
 	}
 	lapic_w(0, 0x310, 0x23000000);
 	lapic_w(0, 0x300, 0x4845);
@@ -438,12 +438,12 @@ test_pic(void)
 	CHECK(pic_take() == -1);
 	/* state */
 	vatpic_pulse_irq(&vm0, 9);
-	CHECK(vatpic_data_read(vm0.vatpic, &data, sizeof(data)) ==
-	    sizeof(data));
+	CHECK(
+	    vatpic_data_read(vm0.vatpic, &data, sizeof(data)) == sizeof(data));
 	vatpic_reset(vm0.vatpic);
 	CHECK(pic_take() == -1);
-	CHECK(vatpic_data_write(vm0.vatpic, &data, sizeof(data)) ==
-	    sizeof(data));
+	CHECK(
+	    vatpic_data_write(vm0.vatpic, &data, sizeof(data)) == sizeof(data));
 	CHECK(pic_take() == 0x29);
 	data.chip[0].lowprio = 8;
 	CHECK(vatpic_data_write(vm0.vatpic, &data, sizeof(data)) < 0);

@@ -27,10 +27,10 @@ test_pit(void)
 		}
 	}
 	CHECK(count == 999 || count == 1000); /* 10 s */
-	CHECK(vatpit_data_read(vm0.vatpit, &data, sizeof(data)) ==
-	    sizeof(data));
-	CHECK(vatpit_data_write(vm0.vatpit, &data, sizeof(data)) ==
-	    sizeof(data));
+	CHECK(
+	    vatpit_data_read(vm0.vatpit, &data, sizeof(data)) == sizeof(data));
+	CHECK(
+	    vatpit_data_write(vm0.vatpit, &data, sizeof(data)) == sizeof(data));
 	data.channel[1].mode = 6;
 	CHECK(vatpit_data_write(vm0.vatpit, &data, sizeof(data)) < 0);
 	/* latch and read-back */
@@ -105,8 +105,8 @@ test_pit_calibration(void)
 		prev = cur;
 		advance(2000);
 	}
-	CHECK(llabs((int64_t)(0xff - prev) * 256 * 1000000 / 1193 -
-		  20 * MS) < MS / 2);
+	CHECK(llabs((int64_t)(0xff - prev) * 256 * 1000000 / 1193 - 20 * MS) <
+	    MS / 2);
 	/* The gate stops mode 0. */
 	outb(vatpit_nmisc_handler, 0x61, 0x00);
 	inb(vatpit_handler, 0x42);
@@ -227,14 +227,13 @@ test_hpet(void)
 	CHECK(take(0) == -1);
 	/* state */
 	CHECK(vhpet_data_read(vm0.vhpet, &data, sizeof(data)) == sizeof(data));
-	CHECK(vhpet_data_write(vm0.vhpet, &data, sizeof(data)) ==
-	    sizeof(data));
+	CHECK(vhpet_data_write(vm0.vhpet, &data, sizeof(data)) == sizeof(data));
 	data.timers[0].config = ~0ull;
 	CHECK(vhpet_data_write(vm0.vhpet, &data, sizeof(data)) < 0);
 	/* every register and size, for the sanitizers */
 	for (i = 0; i < 1024; i++) {
-		vhpet_mmio_read(&vm0.vcpu[0], VHPET_BASE + (unsigned)i, &val,
-		    1 << (i % 4));
+		vhpet_mmio_read(
+		    &vm0.vcpu[0], VHPET_BASE + (unsigned)i, &val, 1 << (i % 4));
 		vhpet_mmio_write(&vm0.vcpu[0], VHPET_BASE + (unsigned)i, ~0ull,
 		    1 << (i % 4));
 	}
@@ -388,10 +387,10 @@ test_noise(void)
 		switch (r % 8) {
 		case 0:
 			p = r / 8 % 6;
-			(p < 2 ? vatpic_master_handler :
-				p < 4 ? vatpic_slave_handler :
-					vatpic_elc_handler)(&vm0, r & 64,
-			    ports[p], 1, &eax);
+			(p < 2		? vatpic_master_handler
+				: p < 4 ? vatpic_slave_handler
+					: vatpic_elc_handler)(
+			    &vm0, r & 64, ports[p], 1, &eax);
 			break;
 		case 1:
 			vatpit_handler(&vm0, r & 64, 0x40 + r / 8 % 4, 1, &eax);
@@ -412,10 +411,10 @@ test_noise(void)
 			/* Keep the APICs on most of the time. */
 			lapic_w(r / 8 % NCPU, (eax >> 8) & 0xff0, seed);
 			lapic_w(r / 8 % NCPU, 0xf0, 0x1ff);
-			vlapic_msr_write(vm0.vcpu[0].vlapic,
-			    0x800 + (eax & 0x3f), seed);
-			vlapic_mmio_read(vm0.vcpu[1].vlapic, eax & 0xfff, &val,
-			    4);
+			vlapic_msr_write(
+			    vm0.vcpu[0].vlapic, 0x800 + (eax & 0x3f), seed);
+			vlapic_mmio_read(
+			    vm0.vcpu[1].vlapic, eax & 0xfff, &val, 4);
 			break;
 		case 6:
 			if (r & 64)

@@ -15,7 +15,8 @@ KERNEL_PACKAGE = "linux-image-cloud-amd64"
 
 #: The guest's first program: make a root of busybox and hand over to its init.
 INIT = """#!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys /dev /tmp /root /sbin /usr/bin /usr/sbin
+/bin/busybox mkdir -p /proc /sys /dev /tmp /root /sbin /usr/bin /usr/sbin \
+    /var/run /var/log
 /bin/busybox --install -s
 mount -t proc proc /proc
 mount -t sysfs sys /sys

@@ -29,6 +29,11 @@ struct acpi_facs {
 } __attribute__((__packed__));
 _Static_assert(sizeof(struct acpi_facs) == 64, "FACS");
 
+/* Where the FADT has its pointers. */
+#define ACPI_FADT_FACS 36
+#define ACPI_FADT_DSDT 40
+#define ACPI_FADT_X_DSDT 140
+
 /* Room for the largest table but the DSDT (a MADT of VM_MAXCPU entries). */
 union acpi_scratch {
 	struct acpi_header header;

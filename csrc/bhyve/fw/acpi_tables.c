@@ -2,6 +2,7 @@
  * The fixed-format ACPI tables (ACPI 5.1, chapter 5): FADT, MADT, HPET,
  * MCFG, SPCR, and the FACS.
  */
+#include <stddef.h>
 #include <string.h>
 
 #include "acpi.h"
@@ -49,6 +50,10 @@ struct acpi_fadt {
 	struct acpi_gas sleep_ctl, sleep_sts;
 } __attribute__((__packed__));
 _Static_assert(sizeof(struct acpi_fadt) == 268, "FADT 5.1");
+_Static_assert(offsetof(struct acpi_fadt, facs) == ACPI_FADT_FACS &&
+	offsetof(struct acpi_fadt, dsdt) == ACPI_FADT_DSDT &&
+	offsetof(struct acpi_fadt, x_dsdt) == ACPI_FADT_X_DSDT,
+    "FADT pointers");
 
 /* FADT flags and boot architecture bits. */
 #define FADT_WBINVD (1u << 0)

@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "bootrom.h"
 #include "debug.h"
+#include "qemu_fwcfg.h"
 #include "smbios_local.h"
 #include "smbiostbl.h"
 #include "vmmapi.h"
@@ -68,23 +70,68 @@ checksum(const void *p, size_t n)
 	return ((uint8_t)-sum);
 }
 
-int
-smbios_build(struct vmctx *ctx)
+/* The entry point of a table at address (0: firmware places it). */
+static void
+fill_entry(struct smbios_entry *e, const struct smbios_area *sa, uint32_t at)
 {
-	struct smbios_area sa;
+	memset(e, 0, sizeof(*e));
+	memcpy(e->anchor, "_SM_", 4);
+	e->length = sizeof(*e);
+	e->major = 2;
+	e->minor = 6;
+	e->max_struct = sa->max_struct;
+	memcpy(e->ianchor, "_DMI_", 5);
+	e->table_length = (uint16_t)sa->len;
+	e->table_address = at;
+	e->count = sa->count;
+	e->bcd_revision = 0x26;
+	e->ichecksum = checksum(e->ianchor, 15);
+	e->checksum = checksum(e, sizeof(*e));
+}
+
+/* As files of fw_cfg, and at bhyve's address unless a BIOS stands there. */
+static int
+place(struct vmctx *ctx, const struct smbios_area *sa)
+{
 	struct smbios_entry e;
 	uint8_t *mem;
-	size_t room;
+	int error;
 
-	room = SMBIOS_LIMIT - SMBIOS_BASE;
-	mem = vm_map_gpa(ctx, SMBIOS_BASE, room);
+	if (qemu_fwcfg_present()) {
+		fill_entry(&e, sa, 0);
+		error = qemu_fwcfg_add_file(
+		    "etc/smbios/smbios-anchor", &e, sizeof(e));
+		if (error == 0)
+			error = qemu_fwcfg_add_file(
+			    "etc/smbios/smbios-tables", sa->base, sa->len);
+		if (error != 0) {
+			EPRINTLN("SMBIOS: fw_cfg: %s", strerror(error));
+			return (error);
+		}
+	}
+	if (bootrom_is_bios())
+		return (0);
+	mem = vm_map_gpa(ctx, SMBIOS_BASE, SMBIOS_LIMIT - SMBIOS_BASE);
 	if (mem == NULL) {
 		EPRINTLN("SMBIOS: no guest memory at %#lx", SMBIOS_BASE);
 		return (ENOMEM);
 	}
+	fill_entry(&e, sa, TABLE_BASE);
+	memcpy(mem, &e, sizeof(e));
+	memcpy(mem + (TABLE_BASE - SMBIOS_BASE), sa->base, sa->len);
+	vm_dirty_gpa(ctx, SMBIOS_BASE, SMBIOS_LIMIT - SMBIOS_BASE);
+	return (0);
+}
+
+int
+smbios_build(struct vmctx *ctx)
+{
+	uint8_t buf[SMBIOS_LIMIT - TABLE_BASE];
+	struct smbios_area sa;
+
 	memset(&sa, 0, sizeof(sa));
-	sa.base = mem + (TABLE_BASE - SMBIOS_BASE);
-	sa.room = SMBIOS_LIMIT - TABLE_BASE;
+	sa.base = buf;
+	sa.room = sizeof(buf);
 	smbios_write_types(&sa, ctx);
 	if (sa.error == ENOSPC)
 		EPRINTLN("SMBIOS: the tables need more than %zu bytes; "
@@ -92,21 +139,5 @@ smbios_build(struct vmctx *ctx)
 		    sa.room);
 	if (sa.error != 0)
 		return (sa.error);
-
-	memset(&e, 0, sizeof(e));
-	memcpy(e.anchor, "_SM_", 4);
-	e.length = sizeof(e);
-	e.major = 2;
-	e.minor = 6;
-	e.max_struct = sa.max_struct;
-	memcpy(e.ianchor, "_DMI_", 5);
-	e.table_length = (uint16_t)sa.len;
-	e.table_address = TABLE_BASE;
-	e.count = sa.count;
-	e.bcd_revision = 0x26;
-	e.ichecksum = checksum(e.ianchor, 15);
-	e.checksum = checksum(&e, sizeof(e));
-	memcpy(mem, &e, sizeof(e));
-	vm_dirty_gpa(ctx, SMBIOS_BASE, room);
-	return (0);
+	return (place(ctx, &sa));
 }

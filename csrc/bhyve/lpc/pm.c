@@ -6,6 +6,7 @@
 
 #include "acpi_aml.h"
 #include "debug.h"
+#include "debugcon.h"
 #include "inout.h"
 #include "pci_irq.h"
 #include "pci_lpc.h"
@@ -149,6 +150,8 @@ static int
 pm1_enable_handler(
     struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)
 {
+	if (bytes == 1)
+		return (debugcon_access(in, eax));
 	if (bytes != 2)
 		return (-1);
 	pthread_mutex_lock(&pm_mtx);

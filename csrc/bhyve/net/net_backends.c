@@ -95,7 +95,7 @@ netbe_rx_enable(net_backend_t *be)
 	uint64_t one = 1;
 	ssize_t n;
 
-	if (be == NULL || be->be_mevp == NULL)
+	if (be == NULL || be->be_mevp == NULL || be->be_dead)
 		return;
 	mevent_enable(be->be_mevp);
 	/* The descriptor says nothing of a frame that is already here. */
@@ -377,7 +377,7 @@ fill_rx(net_backend_t *be)
 	size_t room;
 	ssize_t n;
 
-	if (be->be_rx_len != 0 || be->be_fd < 0)
+	if (be->be_rx_len != 0 || be->be_fd < 0 || be->be_dead)
 		return;
 	/* Both headers end where the frame starts. */
 	room = VNET_HDR_LEN - be->be_hdr_len;
@@ -385,6 +385,7 @@ fill_rx(net_backend_t *be)
 		n = be->be_ops->nb_recv(be, be->be_rxbuf + room,
 		    be->be_hdr_len + NET_FRAME_MAX);
 		if (n < 0) {
+			be->be_dead = true;
 			mevent_disable(be->be_mevp);
 			return;
 		}
@@ -442,6 +443,12 @@ netbe_rx_discard(net_backend_t *be)
 {
 	if (be != NULL)
 		be->be_rx_len = 0;
+}
+
+bool
+netbe_link_up(const net_backend_t *be)
+{
+	return (be != NULL && !be->be_dead);
 }
 
 /* ---- none: a card without a cable's other end ---- */

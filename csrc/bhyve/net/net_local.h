@@ -49,6 +49,7 @@ struct net_backend {
 	size_t be_rx_len;     /* with the device's header; 0: empty */
 	uint8_t *be_txbuf;
 	uint8_t *be_segbuf;
+	_Atomic bool be_dead; /* nb_recv said so */
 	bool be_stalled; /* the socket was full for NET_STALL_MS */
 };
 

@@ -4,11 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bootrom.h"
 #include "debug.h"
 #include "pci_emul.h"
+#include "qemu_fwcfg.h"
 
 #define NETAPP_VENDOR 0x1275
 #define NETAPP_DEVICE 0x1275
+/* The subsystem by which SeaBIOS knows that there is a fw_cfg device. */
+#define QEMU_SUBVENDOR 0x1af4
+#define QEMU_SUBDEVICE 0x1100
 
 static const struct {
 	const char *model;
@@ -50,6 +55,10 @@ pci_hostbridge_init(struct pci_devinst *pi, nvlist_t *nvl)
 	pci_set_cfgdata8(pi, PCIR_HDRTYPE, PCIM_HDRTYPE_NORMAL);
 	pci_set_cfgdata8(pi, PCIR_CLASS, PCIC_BRIDGE);
 	pci_set_cfgdata8(pi, PCIR_SUBCLASS, PCIS_BRIDGE_HOST);
+	if (bootrom_is_bios() && qemu_fwcfg_present()) {
+		pci_set_cfgdata16(pi, PCIR_SUBVEND_0, QEMU_SUBVENDOR);
+		pci_set_cfgdata16(pi, PCIR_SUBDEV_0, QEMU_SUBDEVICE);
+	}
 	return (pci_emul_add_pciecap(pi, PCIEM_TYPE_ROOT_PORT));
 }
 

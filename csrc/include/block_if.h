@@ -1,0 +1,74 @@
+/*
+ * The shared back end of disks: a file or block device, and threads that do
+ * the requests of one device model.
+ */
+#ifndef _BLOCK_IF_H_
+#define _BLOCK_IF_H_
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "config.h"
+
+#define BLOCKIF_IOV_MAX 128
+#define BLOCKIF_RING_MAX 128
+
+struct blockif_ctxt;
+
+/*
+ * One request; the caller owns it until the callback runs.  br_resid is the
+ * length on entry and what was not transferred at the end.  The callback runs
+ * on a thread of the back end with none of its locks held; err is 0 or an
+ * errno.
+ */
+struct blockif_req {
+	int br_iovcnt;
+	off_t br_offset;
+	ssize_t br_resid;
+	void (*br_callback)(struct blockif_req *req, int err);
+	void *br_param;
+	struct iovec br_iov[BLOCKIF_IOV_MAX];
+};
+
+typedef void blockif_resize_cb(
+    struct blockif_ctxt *bc, void *arg, size_t new_size);
+
+/* "path[,option...]" of -s into the node; 0, or -1 after a line. */
+int blockif_legacy_config(nvlist_t *nvl, const char *opts);
+/* ident names threads and lines; NULL after a line. */
+struct blockif_ctxt *blockif_open(nvlist_t *nvl, const char *ident);
+/* All requests done, everything on stable storage, all freed. */
+int blockif_close(struct blockif_ctxt *bc);
+/* One callback; on the event thread, a moment after the size has changed. */
+int blockif_register_resize_callback(
+    struct blockif_ctxt *bc, blockif_resize_cb *cb, void *cb_arg);
+
+const char *blockif_path(struct blockif_ctxt *bc);
+off_t blockif_size(struct blockif_ctxt *bc);
+void blockif_chs(
+    struct blockif_ctxt *bc, uint16_t *c, uint8_t *h, uint8_t *s);
+int blockif_sectsz(struct blockif_ctxt *bc);
+void blockif_psectsz(struct blockif_ctxt *bc, int *size, int *off);
+int blockif_queuesz(struct blockif_ctxt *bc); /* requests at a time */
+bool blockif_is_ro(struct blockif_ctxt *bc);
+bool blockif_candelete(struct blockif_ctxt *bc);
+int blockif_bootindex(struct blockif_ctxt *bc); /* -1: none given */
+
+/*
+ * Start a request: 0, and the callback will run; E2BIG: too many at a time.
+ * delete takes the range from br_offset and br_resid.
+ */
+int blockif_read(struct blockif_ctxt *bc, struct blockif_req *breq);
+int blockif_write(struct blockif_ctxt *bc, struct blockif_req *breq);
+int blockif_flush(struct blockif_ctxt *bc, struct blockif_req *breq);
+int blockif_delete(struct blockif_ctxt *bc, struct blockif_req *breq);
+/*
+ * 0: the request had not begun and its callback will not run.  EBUSY: it was
+ * being done, its callback has returned.  EINVAL: there is no such request.
+ * The caller holds no lock that the callback takes.
+ */
+int blockif_cancel(struct blockif_ctxt *bc, struct blockif_req *breq);
+
+#endif
