@@ -18,7 +18,6 @@ HANDLERS = [
     "op_mov",
     "op_alu",
     "op_pair",
-    "op_fuse",
     "op_shift",
     "op_muldiv",
     "op_bit",

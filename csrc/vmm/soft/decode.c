@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "op_fuse_local.h"
 #include "soft_core_local.h"
 
 struct opslot {
@@ -453,8 +452,6 @@ void
 decode_bind(struct soft_dec *d, struct insn *in, int n)
 {
 	uint32_t live = FL_ARITH;
-	struct fuse fuse;
-	bool pair = n >= 2 && fuse_look(&d[n - 2], &in[n - 2], &fuse);
 	soft_op op;
 
 	for (int i = n - 1; i >= 0; i--) {
@@ -472,9 +469,7 @@ decode_bind(struct soft_dec *d, struct insn *in, int n)
 		    in[i].op == op_gp0)
 			live = FL_ARITH;
 	}
-	if (pair)
-		fuse_bind(&fuse, &in[n - 2]);
-	else if (n >= 2) {
+	if (n >= 2) {
 		op = soft_fuse(&d[n - 2], &d[n - 1], &in[n - 2], &in[n - 1]);
 		if (op != NULL)
 			in[n - 2].op = op;
