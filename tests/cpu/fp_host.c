@@ -132,6 +132,14 @@ child(int rd, int wr)
 const struct optab optab_int[1], optab_sys[1];
 const size_t optab_int_n, optab_sys_n;
 
+/* No integer rows, so no pair of a comparison and its jump. */
+soft_op
+soft_fuse(const struct soft_dec *a, const struct soft_dec *b,
+    struct insn *ia, const struct insn *ib)
+{
+	return (NULL);
+}
+
 static int fault_off;
 
 void
