@@ -5,6 +5,7 @@ Debian's packaged kernel and busybox are fetched with ``apt-get download``
 Run as a program: ``python guestfiles.py DIR`` prints the two paths.
 """
 
+import os
 import shutil
 import stat
 import subprocess
@@ -85,7 +86,13 @@ def fetch(package: str, cache: Path) -> Path:
     work = cache / f".{package}.part"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    _run(["apt-get", "download", package], work)
+    try:
+        _run(["apt-get", "download", package], work)
+    except GuestUnavailableError:
+        if os.geteuid() != 0:
+            raise
+        _run(["apt-get", "update", "-q"], work)  # the lists may be old
+        _run(["apt-get", "download", package], work)
     (deb,) = work.glob("*.deb")
     _run(["dpkg-deb", "-x", str(deb), "root"], work)
     (work / "root").rename(where)
