@@ -77,6 +77,7 @@ def _dependency(package: str, prefix: str, cwd: Path) -> str:
 
 def fetch(package: str, cache: Path) -> Path:
     """Return the folder into which `package` is unpacked, fetching it once."""
+    cache = cache.resolve()
     where = cache / package
     if where.is_dir():
         return where
