@@ -11,6 +11,7 @@
 
 #define MSR_PLATFORM_ID 0x17
 #define MSR_APICBASE 0x1b
+#define MSR_SMI_COUNT 0x34
 #define MSR_FEATURE_CONTROL 0x3a
 #define MSR_SPEC_CTRL 0x48
 #define MSR_PRED_CMD 0x49
@@ -20,6 +21,7 @@
 #define MSR_MTRRCAP 0xfe
 #define MSR_ARCH_CAPABILITIES 0x10a
 #define MSR_FLUSH_CMD 0x10b
+#define MSR_MISC_FEATURES 0x140
 #define MSR_MCG_CAP 0x179
 #define MSR_MCG_STATUS 0x17a
 #define MSR_MISC_ENABLE 0x1a0
@@ -231,6 +233,8 @@ vmm_rdmsr(struct vcpu *vcpu, uint32_t msr, uint64_t *val)
 		ratio = (vmm_tsc_hz() / 100000000) & 0xff;
 		*val = ratio * 0x0101010101010101UL;
 		return (0);
+	case MSR_SMI_COUNT:	/* no SMI ever comes */
+	case MSR_MISC_FEATURES: /* no CPUID faulting */
 	case MSR_PLATFORM_ID:
 	case MSR_BIOS_SIGN:
 	case MSR_MCG_CAP:
@@ -308,6 +312,7 @@ vmm_wrmsr(struct vcpu *vcpu, uint32_t msr, uint64_t val)
 	case MSR_FEATURE_CONTROL:
 		return (EINVAL);
 	case MSR_MCG_STATUS:
+	case MSR_MISC_FEATURES:
 	case MSR_BIOS_SIGN:
 	case MSR_BIOS_UPDT_TRIG:
 	case MSR_TURBO_RATIO_LIMIT:
