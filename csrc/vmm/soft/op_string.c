@@ -2,9 +2,10 @@
  * MOVS STOS LODS CMPS SCAS, alone and with REP.
  *
  * A repeated instruction works on as many elements as lie within one page of
- * each operand when both are RAM and DF is clear, else on one element at a
- * time.  Registers are committed after each such step, so that a fault or a
- * pending event leaves the instruction between two elements.
+ * each operand when both are RAM (MOVS both ways, the others with DF clear),
+ * else on one element at a time.  Registers are committed after each such
+ * step, so that a fault or a pending event leaves the instruction between two
+ * elements.
  */
 #include <string.h>
 
@@ -210,10 +211,71 @@ rep_fill(uint8_t *to, uint64_t v, uint64_t k, unsigned n)
 
 /* Does the fast way apply at all? */
 static inline bool
+rep_quiet(const struct softcpu *cpu)
+{
+	return (!(cpu->mode & MODE_TF) && !cpu->dr7_active);
+}
+
+static inline bool
 rep_bulk(const struct softcpu *cpu)
 {
-	return (!(cpu->rfl & FL_DF) && !(cpu->mode & MODE_TF) &&
-	    !cpu->dr7_active);
+	return (!(cpu->rfl & FL_DF) && rep_quiet(cpu));
+}
+
+/*
+ * The same downwards, for addresses without segment checks: elements from
+ * the one at register r to the page's begin; *lin is the lowest one's.
+ */
+static uint64_t
+rep_span_down(struct softcpu *cpu, const struct insn *in, int r, int seg,
+    unsigned n, uint64_t k, uint64_t *lin)
+{
+	uint64_t off = cpu->gpr[r] & int_mask(in->aux), room;
+
+	if (in->amode == AM_SLOW ||
+	    !rep_lin(cpu, in, seg, off, n, false, lin) ||
+	    (*lin & 4095) + n > 4096)
+		return (0);
+	room = (*lin & 4095) / n + 1;
+	if (k > room)
+		k = room;
+	room = off / n + 1;
+	if (k > room)
+		k = room;
+	*lin -= (k - 1) * n;
+	return (k);
+}
+
+/* Backwards, as memmove() of a distribution's kernel does on overlap. */
+static uint64_t
+movs_bulk_down(struct softcpu *cpu, const struct insn *in, unsigned n,
+    uint64_t k)
+{
+	const uint8_t *sp;
+	uint64_t from, to, most;
+	uint8_t *dp;
+
+	k = rep_span_down(cpu, in, R_SI, in->seg, n, k, &from);
+	if (k == 0)
+		return (0);
+	most = rep_span_down(cpu, in, R_DI, S_ES, n, k, &to);
+	if (most == 0)
+		return (0);
+	from += (k - most) * n;
+	k = most;
+	/* Bytes that the copy itself has written are read only when the
+	 * destination lies below and overlaps. */
+	if (from - to < k * n && from != to)
+		return (0);
+	sp = soft_rdptr(cpu, from, (int)(k * n));
+	dp = soft_wrptr(cpu, to, (int)(k * n));
+	if (sp == NULL || dp == NULL)
+		return (0);
+	/* Two linear addresses may be one page. */
+	if ((uintptr_t)sp - (uintptr_t)dp < k * n && sp != dp)
+		return (0);
+	memmove(dp, sp, k * n);
+	return (k);
 }
 
 static uint64_t
@@ -327,6 +389,8 @@ rep_move(struct softcpu *cpu, const struct insn *in, int kind, unsigned n)
 		if (kind != K_LODS && rep_bulk(cpu))
 			k = kind == K_MOVS ? movs_bulk(cpu, in, n, count) :
 			    stos_bulk(cpu, in, n, count);
+		else if (kind == K_MOVS && rep_quiet(cpu))
+			k = movs_bulk_down(cpu, in, n, count);
 		if (k == 0) {
 			k = 1;
 			v = cpu->gpr[R_AX];
