@@ -193,12 +193,9 @@ calc_topology(void)
 	machine.cores = (uint16_t)get_config_int_default("cores", 1, 1, 65535);
 	machine.threads =
 	    (uint16_t)get_config_int_default("threads", 1, 1, 65535);
+	/* As on FreeBSD: cores or threads without sockets do not fit cpus. */
 	machine.sockets = (uint16_t)get_config_int_default("sockets",
-	    explicit_cpus && get_config_value("cores") == NULL &&
-		    get_config_value("threads") == NULL
-		? machine.ncpus
-		: 1,
-	    1, 65535);
+	    machine.ncpus, 1, 65535);
 	if (config_failed())
 		return (-1);
 	/* Three 16-bit factors may overflow 32 bits, but not 64. */
