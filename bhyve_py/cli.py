@@ -15,7 +15,7 @@ from .options import Request
 from .status import USAGE, ExitStatus
 from .usage import usage
 
-OPTSTRING = "aehuwxACDHIMNPSWYk:f:o:p:G:c:s:m:n:l:K:U:r:"
+OPTSTRING = "aehuwxACDHIMNPSWYk:f:o:p:B:G:c:s:m:n:l:K:U:r:"
 
 #: Letters that set a variable: nothing follows.
 SWITCHES: dict[str, tuple[str, str]] = {
@@ -43,6 +43,7 @@ VALUES: dict[str, str] = {"-K": "keyboard.layout", "-U": "uuid"}
 
 #: Letters whose argument has a grammar.
 GRAMMARS: dict[str, options.Handler] = {
+    "-B": options.smbios,
     "-G": options.gdb,
     "-c": options.topology,
     "-f": options.fwcfg,

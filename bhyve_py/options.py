@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from libvmmapi.cli import console
 from libvmmapi.cli.command import Failure
 from libvmmapi.config import ConfigTree
 from libvmmapi.errors import VMError
@@ -213,5 +214,29 @@ def slot(text: str, request: Request) -> None:
 
     if "\0" in text:
         raise _error("-s: a NUL byte")
-    if lib.pci_parse_slot(os.fsencode(text)) != 0:
+    from libvmmapi.devices import device_names
+
+    from . import models
+
+    where, _, rest = text.partition(",")
+    model, place = rest.partition(",")[0], models.place(where)
+    if place and model in models.GRAMMARS and model not in device_names():
+        try:
+            models.parse_slot(request.tree, place, rest)
+        except ValueError as error:
+            if str(error):
+                console.err(str(error))
+            raise Failure(ExitStatus.ERROR) from error
+    elif lib.pci_parse_slot(os.fsencode(text)) != 0:
         raise Failure(ExitStatus.ERROR)
+
+
+def smbios(text: str, request: Request) -> None:
+    """-B TYPE,key=value[,key=value...], which is illumos'."""
+    from .smbios import variables
+
+    try:
+        for path, value in variables(text):
+            _set(request.tree, path, _literal(value))
+    except ValueError as error:
+        raise _usage(f"-B '{text}': {error}") from None

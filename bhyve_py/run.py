@@ -8,6 +8,7 @@ from libvmmapi.cli import console
 from libvmmapi.cli.command import Failure
 from libvmmapi.config import ConfigTree
 
+from .models import unbuilt
 from .options import Request
 from .status import ExitStatus
 
@@ -19,8 +20,6 @@ def _unbuilt(request: Request) -> str | None:
         return f"-r {request.restore}: there are no checkpoints in this version"
     if (tree.get("gdb.port") or "0") != "0":
         return "-G (gdb.port): there is no debug server in this version"
-    if tree.get_bool("monitor.enabled", default=False):
-        return "-M (monitor.enabled): there is no monitor mode in this version"
     if tree.get("tpm.type") is not None:
         return "-l tpm (tpm.type): there is no TPM in this version"
     if _has_domains(tree):
@@ -33,18 +32,36 @@ def _has_domains(tree: ConfigTree) -> bool:
     return tree.has_node("domains")
 
 
-def machine(request: Request) -> int:
-    """Run the machine until it stops and return bhyve's exit status.
+def _check_devices(tree: ConfigTree) -> None:
+    """End in bhyve's shape of line where a device is not built."""
+    from libvmmapi.devices import device_names
+
+    line = unbuilt(tree, set(device_names()))
+    if line is not None:
+        console.err(line)
+        raise Failure(ExitStatus.ERROR)
+
+
+def _derive_uuid(tree: ConfigTree) -> None:
+    """Give a machine without -U the UUID of its name and host, as bhyve does."""
+    if tree.get("uuid") is not None:
+        return
+    import hashlib
+    import socket
+    import uuid
+
+    text = (tree.get("name") or "") + socket.gethostname()
+    digest = hashlib.md5(text.encode(), usedforsecurity=False).digest()
+    tree.set("uuid", str(uuid.UUID(bytes=digest, version=3)))
+
+
+def boot() -> int:
+    """Run the machine once and return bhyve's exit status.
 
     The C library prints one line for whatever fails, and handles signals while
     it runs; one that ended the run is raised again here, so that the caller
     sees a death by that signal.
     """
-    lacking = _unbuilt(request)
-    if lacking is not None:
-        raise Failure(ExitStatus.ERROR, lacking)
-    if request.tree.failed:
-        return ExitStatus.ERROR
     console.flush()
     status = lib.bhyve_run()
     ending = lib.bhyve_term_signal()
@@ -52,3 +69,28 @@ def machine(request: Request) -> int:
         signal.signal(ending, signal.SIG_DFL)
         os.kill(os.getpid(), ending)
     return status
+
+
+def machine(request: Request) -> int:
+    """Run the machine until it stops and return bhyve's exit status."""
+    tree = request.tree
+    lacking = _unbuilt(request)
+    if lacking is not None:
+        raise Failure(ExitStatus.ERROR, lacking)
+    _check_devices(tree)
+    _derive_uuid(tree)
+    monitored = tree.get_bool("monitor.enabled", default=False)
+    reboot = not tree.get_bool("monitor.no_reboot", default=False)
+    if tree.failed:
+        return ExitStatus.ERROR
+    if not monitored:
+        return boot()
+    from .monitor import monitor
+
+    if reboot and tree.get("bootrom") is None:
+        raise Failure(
+            ExitStatus.ERROR,
+            "-M (monitor.enabled): without a bootrom a guest that resets cannot "
+            "start again; use -N as well",
+        )
+    return monitor(tree.get("name") or "", boot, reboot=reboot)

@@ -1,7 +1,8 @@
-"""The usage text.  Clients search it: see tests/cli/test_bhyve_usage.py."""
+"""The usage text.  Clients search it: see tests/cli/test_bhyve_options.py."""
 
 _SYNOPSIS = """\
-Usage: {prog} [-aCDeHhMNPSuWwxY] [-c [[cpus=]N][,sockets=N][,cores=N][,threads=N]]
+Usage: {prog} [-aCDeHhMNPSuWwxY] [-B type,key=value[,key=value...]]
+       {pad} [-c [[cpus=]N][,sockets=N][,cores=N][,threads=N]]
        {pad} [-f [name=]NAME,(string|file)=VALUE] [-G [w][address:]port]
        {pad} [-K layout] [-k file] [-l lpc-device] [-m size[K|M|G|T]]
        {pad} [-n id=N,size=SIZE,cpus=CPUS[,domain_policy=POLICY]]
@@ -11,6 +12,7 @@ Usage: {prog} [-aCDeHhMNPSuWwxY] [-c [[cpus=]N][,sockets=N][,cores=N][,threads=N
 
 _OPTIONS = """\
        -a: local APICs start without x2APIC (the default; deprecated)
+       -B: strings of an SMBIOS table, as illumos has them
        -C: core files hold the guest's memory
        -c: number of CPUs and/or topology specification
        -D: destroy the VM when the guest powers off

@@ -1,12 +1,11 @@
 """THE table of bhyvectl's options, in the order of its usage text.
 
 An option here has a name and, if it takes one, a word for its argument.  What
-options do, and in which order, stands in steps.py.
+options do, and in which order, stands in steps.py.  Nothing here loads the C
+library: --help is to be quick.
 """
 
 from typing import NamedTuple
-
-from libvmmapi.regs import Reg
 
 
 class Option(NamedTuple):
@@ -22,88 +21,26 @@ class Option(NamedTuple):
 
 
 #: Registers with a getter, in the order in which --get-all prints them.
-GET_REGISTERS: dict[str, Reg] = {
-    "efer": Reg.EFER,
-    "cr0": Reg.CR0,
-    "cr2": Reg.CR2,
-    "cr3": Reg.CR3,
-    "cr4": Reg.CR4,
-    "dr0": Reg.DR0,
-    "dr1": Reg.DR1,
-    "dr2": Reg.DR2,
-    "dr3": Reg.DR3,
-    "dr6": Reg.DR6,
-    "dr7": Reg.DR7,
-    "rsp": Reg.RSP,
-    "rip": Reg.RIP,
-    "rax": Reg.RAX,
-    "rbx": Reg.RBX,
-    "rcx": Reg.RCX,
-    "rdx": Reg.RDX,
-    "rsi": Reg.RSI,
-    "rdi": Reg.RDI,
-    "rbp": Reg.RBP,
-    "r8": Reg.R8,
-    "r9": Reg.R9,
-    "r10": Reg.R10,
-    "r11": Reg.R11,
-    "r12": Reg.R12,
-    "r13": Reg.R13,
-    "r14": Reg.R14,
-    "r15": Reg.R15,
-    "rflags": Reg.RFLAGS,
-}
+GET_REGISTERS = (
+    *("efer", "cr0", "cr2", "cr3", "cr4", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7"),
+    *("rsp", "rip", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp"),
+    *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rflags"),
+)
 
 #: Registers with a setter, in the order in which they are set.
-SET_REGISTERS: dict[str, Reg] = {
-    name: GET_REGISTERS[name]
-    for name in (
-        "efer",
-        "cr0",
-        "cr2",
-        "cr3",
-        "cr4",
-        "dr0",
-        "dr1",
-        "dr2",
-        "dr3",
-        "dr6",
-        "dr7",
-        "rsp",
-        "rip",
-        "rax",
-        "rflags",
-    )
-}
+SET_REGISTERS = (
+    *("efer", "cr0", "cr2", "cr3", "cr4", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7"),
+    *("rsp", "rip", "rax", "rflags"),
+)
 
 #: Descriptors in the order in which they are printed and set.
-DESCRIPTORS: dict[str, Reg] = {
-    "ds": Reg.DS,
-    "es": Reg.ES,
-    "fs": Reg.FS,
-    "gs": Reg.GS,
-    "ss": Reg.SS,
-    "cs": Reg.CS,
-    "tr": Reg.TR,
-    "ldtr": Reg.LDTR,
-    "gdtr": Reg.GDTR,
-    "idtr": Reg.IDTR,
-}
+DESCRIPTORS = ("ds", "es", "fs", "gs", "ss", "cs", "tr", "ldtr", "gdtr", "idtr")
 
 #: Selectors in the order in which they are printed and set.
-SELECTORS: dict[str, Reg] = {
-    "cs": Reg.CS,
-    "ds": Reg.DS,
-    "es": Reg.ES,
-    "fs": Reg.FS,
-    "gs": Reg.GS,
-    "ss": Reg.SS,
-    "tr": Reg.TR,
-    "ldtr": Reg.LDTR,
-}
+SELECTORS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldtr")
 
-#: Getters of hardware structures (VMCS, VMCB, bitmaps) that no processor of
-#: this suite has; they are known by name, and refused.
+#: Getters of hardware structures that are KVM's secret and that the software
+#: processor has not: they are known by name, and refused.
 HARDWARE = (
     "get-eptp",
     "get-exception-bitmap",
@@ -140,8 +77,6 @@ HARDWARE = (
     "get-vmcs-interruptibility",
     "get-vmcs-exit-inst-length",
     "get-vmcs-exit-qualification",
-    "get-apic-access-address",
-    "get-virtual-apic-address",
     "get-vmcb-intercepts",
     "get-vmcb-asid",
     "get-vmcb-tlb-ctrl",
@@ -152,12 +87,41 @@ HARDWARE = (
     "get-avic-table",
 )
 
+#: Getters that print nothing, here as in bhyvectl on Intel's processors.
+SILENT = ("get-apic-access-address", "get-virtual-apic-address")
+
 #: Setters of the same kind, with their arguments.
 HARDWARE_SETTERS = {
     "set-exception-bitmap": "mask",
     "set-vmcs-entry-interruption-info": "info",
     "unassign-pptdev": "bus/slot/func",
 }
+
+
+def missing(name: str) -> str:
+    """Return what an option of hardware state asks for in vain.
+
+    >>> missing("get-vmcs-host-rip"), missing("get-eptp")
+    ('a VMCS', 'nested page tables to point at')
+    """
+    words = {
+        "get-eptp": "nested page tables to point at",
+        "get-exit-reason": "an exit reason of a VMCS or VMCB",
+        "get-io-bitmap-address": "an I/O bitmap",
+        "get-msr-bitmap": "an MSR bitmap",
+        "get-msr-bitmap-address": "an MSR bitmap",
+        "get-tsc-offset": "a TSC offset",
+    }
+    for part, what in (
+        ("-vmcs-", "a VMCS"),
+        ("-vmcb-", "a VMCB"),
+        ("-avic-", "an AVIC"),
+        ("exception-bitmap", "an exception bitmap"),
+    ):
+        if part in name:
+            return what
+    return words.get(name, "such state")
+
 
 _COMMON = (
     Option("vm", "name"),
@@ -179,6 +143,8 @@ _COMMON = (
     Option("run"),
     Option("force-reset"),
     Option("force-poweroff"),
+    Option("list"),
+    Option("json"),
     Option("checkpoint", "filename"),
     Option("suspend", "filename"),
 )
@@ -201,6 +167,7 @@ _MACHINE = (
     Option("set-rtc-time", "secs"),
     Option("get-rtc-time"),
     Option("pmtmr-port", "port"),
+    Option("wrlock-cycle"),
 )
 
 OPTIONS: tuple[Option, ...] = (
@@ -213,7 +180,7 @@ OPTIONS: tuple[Option, ...] = (
     *(Option(f"set-{name}", name) for name in SELECTORS),
     *(Option(f"get-{name}") for name in SELECTORS),
     *(Option(name, word) for name, word in HARDWARE_SETTERS.items()),
-    *(Option(name) for name in HARDWARE),
+    *(Option(name) for name in (*HARDWARE, *SILENT)),
 )
 
 #: At most one of these at a time.

@@ -1,11 +1,16 @@
 """How values look: bhyvectl's own shapes, since scripts read them."""
 
 import time
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING
 
 from libvmmapi.exits import ExitCode, Inout, VMExit, Vmx
 from libvmmapi.memory import MemMap, Prot
 from libvmmapi.memsize import humanize
 from libvmmapi.regs import Descriptor
+
+if TYPE_CHECKING:
+    from .report import Fact
 
 _INTINFO_VALID = 0x80000000
 _INTINFO_ERRCODE = 0x800
@@ -100,6 +105,17 @@ def rtc_time(secs: int) -> str:
         f"rtc time {alternate(secs)}: {days[t.tm_wday]} {months[t.tm_mon - 1]} "
         f"{t.tm_mday:02d} {t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d} {t.tm_year}"
     )
+
+
+def detail(vme: VMExit) -> "Fact":
+    """Return what an exit says besides its kind, for JSON."""
+    if not is_dataclass(vme.detail):
+        return None
+    facts: dict[str, Fact] = {}
+    for field in fields(vme.detail):
+        value = getattr(vme.detail, field.name)
+        facts[field.name] = value.hex() if isinstance(value, bytes) else value
+    return facts
 
 
 def vm_exit(vcpuid: int, vme: VMExit) -> list[str]:

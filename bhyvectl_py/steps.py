@@ -4,22 +4,23 @@ Each step looks whether its option was given (or --get-all, for a getter) and
 prints in the shapes of show.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import click
 
 from libvmmapi.caps import Cap, cap_by_name
-from libvmmapi.cli.console import out
 from libvmmapi.cli.params import decimal, number
 from libvmmapi.errors import VMError
 from libvmmapi.exits import SuspendHow
 from libvmmapi.memsize import humanize
+from libvmmapi.regs import Reg
 from libvmmapi.vcpu import VCPU
 from libvmmapi.vm import VM
 
 from . import show
 from .actions import DESCRIPTORS, GET_REGISTERS, SELECTORS, SET_REGISTERS
+from .report import Fact, Report
 
 _MB = 1 << 20
 _ENOENT = 2
@@ -60,9 +61,15 @@ class Target:
 
     vm: VM
     vcpu: VCPU
+    report: Report
 
 
 Step = Callable[[Request, Target], None]
+
+
+def _regs(names: tuple[str, ...]) -> Iterator[tuple[str, Reg]]:
+    """Yield registers by bhyvectl's names."""
+    return ((name, Reg[name.upper()]) for name in names)
 
 
 def set_memory(request: Request, target: Target) -> None:
@@ -74,7 +81,7 @@ def set_memory(request: Request, target: Target) -> None:
 
 def set_registers(request: Request, target: Target) -> None:
     """--set-efer and its kin."""
-    for name, reg in SET_REGISTERS.items():
+    for name, reg in _regs(SET_REGISTERS):
         if f"set-{name}" in request:
             target.vcpu.set_register(reg, request.number(f"set-{name}"))
 
@@ -84,7 +91,7 @@ def set_descriptors(request: Request, target: Target) -> None:
     base = request.number("desc-base")
     limit = request.number("desc-limit") & 0xFFFFFFFF
     access = request.number("desc-access") & 0xFFFFFFFF
-    for name, reg in DESCRIPTORS.items():
+    for name, reg in _regs(DESCRIPTORS):
         if f"set-desc-{name}" in request:
             table = name in {"gdtr", "idtr"}
             target.vcpu.set_desc(reg, base, limit, 0 if table else access)
@@ -92,16 +99,18 @@ def set_descriptors(request: Request, target: Target) -> None:
 
 def set_selectors(request: Request, target: Target) -> None:
     """--set-cs and its kin."""
-    for name, reg in SELECTORS.items():
+    for name, reg in _regs(SELECTORS):
         if f"set-{name}" in request:
             target.vcpu.set_register(reg, request.number(f"set-{name}"))
 
 
 def set_chips(request: Request, target: Target) -> None:
-    """--set-x2apic-state, --pmtmr-port, --set-rtc-nvram, --set-rtc-time."""
+    """--set-x2apic-state, --wrlock-cycle and --pmtmr-port."""
     if "set-x2apic-state" in request:
         enabled = bool(request.number("set-x2apic-state"))
         target.vcpu.set_x2apic_state(enabled=enabled)
+    if "wrlock-cycle" in request:
+        target.vm.wrlock_cycle()
     if "pmtmr-port" in request:
         target.vm.pmtmr_set_location(int(request.given["pmtmr-port"], 16))
 
@@ -121,53 +130,83 @@ def assert_lapic_lvt(request: Request, target: Target) -> None:
 def get_memseg(request: Request, target: Target) -> None:
     """--get-memseg."""
     if request.wants("get-memseg"):
-        out("ID  Length      Name")
-        for segment in target.vm.memsegs():
-            name = segment.name or "sysmem"
-            out(f"{segment.segid:<4}{humanize(segment.size):<12}{name}")
+        segments = list(target.vm.memsegs())
+        facts: list[Fact] = [
+            {"id": s.segid, "length": s.size, "name": s.name or None} for s in segments
+        ]
+        lines = [
+            f"{s.segid:<4}{humanize(s.size):<12}{s.name or 'sysmem'}" for s in segments
+        ]
+        target.report.add("memseg", facts, "ID  Length      Name", *lines)
 
 
 def get_memmap(request: Request, target: Target) -> None:
     """--get-memmap."""
-    if request.wants("get-memmap"):
-        out("Address     Length      Segment     Offset      Prot  Flags")
-        for entry in target.vm.memmap():
-            out(show.memmap(entry, target.vm.get_memseg(entry.segid).name))
+    if not request.wants("get-memmap"):
+        return
+    lines = ["Address     Length      Segment     Offset      Prot  Flags"]
+    facts: list[Fact] = []
+    for entry in target.vm.memmap():
+        name = target.vm.get_memseg(entry.segid).name
+        lines.append(show.memmap(entry, name))
+        facts.append(
+            {
+                "address": entry.gpa,
+                "length": entry.size,
+                "segment": name or None,
+                "offset": entry.offset,
+                "prot": int(entry.prot),
+                "flags": entry.flags,
+            }
+        )
+    target.report.add("memmap", facts, *lines)
 
 
 def get_registers(request: Request, target: Target) -> None:
     """--get-efer and its kin."""
-    for name, reg in GET_REGISTERS.items():
+    for name, reg in _regs(GET_REGISTERS):
         if request.wants(f"get-{name}"):
-            out(show.register(name, target.vcpu.id, target.vcpu.get_register(reg)))
+            value = target.vcpu.get_register(reg)
+            target.report.add(name, value, show.register(name, target.vcpu.id, value))
 
 
 def get_segments(request: Request, target: Target) -> None:
     """--get-desc-cs, --get-cs and their kin."""
-    for name, reg in DESCRIPTORS.items():
+    vcpu = target.vcpu
+    for name, reg in _regs(DESCRIPTORS):
         if request.wants(f"get-desc-{name}"):
-            out(show.descriptor(name, target.vcpu.id, target.vcpu.get_desc(reg)))
-    for name, reg in SELECTORS.items():
+            desc = vcpu.get_desc(reg)
+            fact: Fact = {"base": desc.base, "limit": desc.limit, "access": desc.access}
+            line = show.descriptor(name, vcpu.id, desc)
+            target.report.add(f"desc-{name}", fact, line)
+    for name, reg in _regs(SELECTORS):
         if request.wants(f"get-{name}"):
-            out(show.selector(name, target.vcpu.id, target.vcpu.get_register(reg)))
+            value = vcpu.get_register(reg)
+            target.report.add(name, value, show.selector(name, vcpu.id, value))
 
 
 def get_x2apic_state(request: Request, target: Target) -> None:
     """--get-x2apic-state."""
     if request.wants("get-x2apic-state"):
         state = int(target.vcpu.get_x2apic_state())
-        out(f"x2apic_state[{target.vcpu.id}]\t{state}")
+        line = f"x2apic_state[{target.vcpu.id}]\t{state}"
+        target.report.add("x2apic-state", state, line)
 
 
 def get_msrs(request: Request, target: Target) -> None:
     """--get-guest-pat and --get-guest-sysenter."""
     vcpu = target.vcpu
     if request.wants("get-guest-pat"):
-        out(f"guest_pat[{vcpu.id}]\t\t0x{vcpu.get_msr(_MSR_PAT):016x}")
+        pat = vcpu.get_msr(_MSR_PAT)
+        line = f"guest_pat[{vcpu.id}]\t\t0x{pat:016x}"
+        target.report.add("guest-pat", pat, line)
     if request.wants("get-guest-sysenter"):
-        for name, msr in _MSR_SYSENTER:
-            value = show.alternate(vcpu.get_msr(msr))
-            out(f"guest_sysenter_{name}[{vcpu.id}]\t{value}")
+        values = {name: vcpu.get_msr(msr) for name, msr in _MSR_SYSENTER}
+        lines = [
+            f"guest_sysenter_{name}[{vcpu.id}]\t{show.alternate(value)}"
+            for name, value in values.items()
+        ]
+        target.report.add("guest-sysenter", {**values}, *lines)
 
 
 def set_capability(request: Request, target: Target) -> None:
@@ -182,7 +221,7 @@ def set_capability(request: Request, target: Target) -> None:
         target.vcpu.set_capability(cap, request.number("setcap"))
     except VMError as error:
         if error.errno == _ENOENT:
-            out(f'Capability "{name}" is not available')
+            target.report.add("setcap", None, f'Capability "{name}" is not available')
         raise
 
 
@@ -191,8 +230,8 @@ def get_gpa_pmap(request: Request, target: Target) -> None:
     if "get-gpa-pmap" in request:
         gpa = request.number("get-gpa-pmap")
         entries = target.vm.get_gpa_pmap(gpa)
-        out(f"gpa {show.alternate(gpa)}:", end="")
-        out("".join(f" {show.alternate(entry)}" for entry in entries))
+        line = "".join(f" {show.alternate(entry)}" for entry in entries)
+        target.report.add("gpa-pmap", [*entries], f"gpa {show.alternate(gpa)}:{line}")
 
 
 def rtc_nvram(request: Request, target: Target) -> None:
@@ -201,7 +240,9 @@ def rtc_nvram(request: Request, target: Target) -> None:
     if "set-rtc-nvram" in request:
         target.vm.rtc_write(offset, request.number("set-rtc-nvram") & 0xFF)
     if request.wants("get-rtc-nvram"):
-        out(f"rtc nvram[{offset:03d}]: 0x{target.vm.rtc_read(offset):02x}")
+        byte = target.vm.rtc_read(offset)
+        fact: Fact = {"offset": offset, "value": byte}
+        target.report.add("rtc-nvram", fact, f"rtc nvram[{offset:03d}]: 0x{byte:02x}")
 
 
 def rtc_time(request: Request, target: Target) -> None:
@@ -209,7 +250,8 @@ def rtc_time(request: Request, target: Target) -> None:
     if "set-rtc-time" in request:
         target.vm.rtc_settime(request.number("set-rtc-time"))
     if request.wants("get-rtc-time"):
-        out(show.rtc_time(target.vm.rtc_gettime()))
+        secs = target.vm.rtc_gettime()
+        target.report.add("rtc-time", secs, show.rtc_time(secs))
 
 
 def get_capabilities(request: Request, target: Target) -> None:
@@ -219,60 +261,76 @@ def get_capabilities(request: Request, target: Target) -> None:
     names = [cap.title for cap in Cap]
     if "capname" in request and "get-all" not in request:
         names = [request.given["capname"]]
+    facts: dict[str, Fact] = {}
+    lines = []
     for name in names:
-        _print_capability(name, target.vcpu)
+        value = _capability(name, target.vcpu)
+        facts[name] = value
+        if value is None:
+            lines.append(f'Capability "{name}" is not available')
+        else:
+            word = "set" if value else "not set"
+            lines.append(f'Capability "{name}" is {word} on vcpu {target.vcpu.id}')
+    target.report.add("capabilities", facts, *lines)
 
 
-def _print_capability(name: str, vcpu: VCPU) -> None:
+def _capability(name: str, vcpu: VCPU) -> bool | None:
+    """Return whether a capability is set; None: there is none such."""
     cap = cap_by_name(name)
+    if cap is None:
+        return None
     try:
-        if cap is None:
-            raise VMError(_ENOENT, "vm_get_capability", vcpu.vm.name)
-        value = vcpu.get_capability(cap)
+        return vcpu.get_capability(cap) != 0
     except VMError as error:
         if error.errno != _ENOENT:
             raise
-        out(f'Capability "{name}" is not available')
-        return
-    word = "set" if value else "not set"
-    out(f'Capability "{name}" is {word} on vcpu {vcpu.id}')
+        return None
 
 
 def get_cpus(request: Request, target: Target) -> None:
     """--get-active-cpus, --get-debug-cpus and --get-suspended-cpus."""
-    if request.wants("get-active-cpus"):
-        out(show.cpus("active cpus", target.vm.active_cpus()))
-    if request.wants("get-debug-cpus"):
-        out(show.cpus("debug cpus", target.vm.debug_cpus()))
-    if request.wants("get-suspended-cpus"):
-        out(show.cpus("suspended cpus", target.vm.suspended_cpus()))
+    sets = {
+        "active": target.vm.active_cpus,
+        "debug": target.vm.debug_cpus,
+        "suspended": target.vm.suspended_cpus,
+    }
+    for kind, call in sets.items():
+        if request.wants(f"get-{kind}-cpus"):
+            ids = call()
+            line = show.cpus(f"{kind} cpus", ids)
+            target.report.add(f"{kind}-cpus", [*ids], line)
 
 
 def get_intinfo(request: Request, target: Target) -> None:
     """--get-intinfo."""
     if request.wants("get-intinfo"):
         pending, current = target.vcpu.get_intinfo()
-        out(show.intinfo("pending", pending))
-        out(show.intinfo("current", current))
+        target.report.add(
+            "intinfo",
+            {"pending": pending, "current": current},
+            show.intinfo("pending", pending),
+            show.intinfo("current", current),
+        )
 
 
 def get_stats(request: Request, target: Target) -> None:
     """--get-stats."""
     if request.wants("get-stats"):
-        stats = target.vcpu.get_stats()
-        out(f"vcpu{target.vcpu.id} stats:")
-        for name, value in stats.values.items():
-            out(f"{name:<40}\t{value}")
+        stats = target.vcpu.get_stats().values
+        lines = [f"{name:<40}\t{value}" for name, value in stats.items()]
+        head = f"vcpu{target.vcpu.id} stats:"
+        target.report.add("stats", {**stats}, head, *lines)
 
 
 def get_topology(request: Request, target: Target) -> None:
     """--get-cpu-topology."""
     if request.wants("get-cpu-topology"):
         top = target.vm.get_topology()
-        out(
+        line = (
             f"cpu_topology:\tsockets={top.sockets}, cores={top.cores}, "
             f"threads={top.threads}, maxcpus={top.maxcpus}"
         )
+        target.report.add("cpu-topology", {**top._asdict()}, line)
 
 
 def run_once(request: Request, target: Target) -> None:
@@ -282,10 +340,18 @@ def run_once(request: Request, target: Target) -> None:
     try:
         vme = target.vcpu.run()
     except VMError:
-        out("vm_run error -1")
+        target.report.add("run", None, "vm_run error -1")
         raise
-    for line in show.vm_exit(target.vcpu.id, vme):
-        out(line)
+    target.report.add(
+        "run",
+        {
+            "rip": vme.rip,
+            "inst_length": vme.inst_length,
+            "exitcode": vme.code.name,
+            "detail": show.detail(vme),
+        },
+        *show.vm_exit(target.vcpu.id, vme),
+    )
 
 
 def force(request: Request, target: Target) -> None:

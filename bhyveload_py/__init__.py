@@ -2,6 +2,10 @@
 
 The boot protocols stand in ``protocols``; each loader module knows one kind
 of kernel and nothing of command lines.
+
+What FreeBSD's loader is made of stands alone: ``media`` and ``partitions``
+for disks, ``filesystems`` and ``volume`` for what is on them, ``loaderconf``,
+``kernelelf`` and ``modmeta`` for files, ``preload`` for what a kernel is told.
 """
 
 __all__ = ["LoadError", "LoadRequest", "load"]

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import click
@@ -12,6 +13,7 @@ from libvmmapi.memory import MemFlags
 from libvmmapi.memsize import parse_memsize
 from libvmmapi.vm import OpenFlags
 
+from . import freebsd, session
 from .errors import LoadError
 from .protocols import load
 from .request import LoadRequest
@@ -174,33 +176,63 @@ def _request(o: _Options) -> LoadRequest:
     return LoadRequest(o.kernel, kernel, cmdline, modules)
 
 
-def bhyveload(pairs: list[tuple[str, str]], operands: list[str]) -> int:
-    """Load a kernel into the VM that the operand names."""
-    o = _parse(pairs)
-    if len(operands) != 1:
-        raise click.UsageError("exactly one vmname is needed")
-    if not o.kernel:
-        if o.initrds or o.cmdline:
-            raise Failure(_EX_USAGE, "--initrd and --cmdline need --kernel FILE")
-        raise Failure(
-            EX_FAIL,
-            "nothing to boot: give --kernel FILE; "
-            "FreeBSD's loader (-d, -h, -l) is not built yet",
-        )
-    if o.disks or o.host_root or o.loader:
-        raise Failure(_EX_USAGE, "-d, -h and -l are not for --kernel")
-    req = _request(o)
-    vm, created = _open(operands[0])
+def _put(o: _Options, name: str, load_into: Callable[[VM], None]) -> int:
+    """Open the VM, give it its memory and load; a new VM goes if that fails."""
+    vm, created = _open(name)
     with vm:
         try:
             vm.memflags = o.flags
             vm.setup_memory(o.memory)
-            load(vm, req)
+            load_into(vm)
         except (LoadError, VMError) as error:
             if created:
                 vm.destroy()
             raise Failure(EX_FAIL, str(error)) from None
     return 0
+
+
+def _load(vm: VM, req: LoadRequest) -> None:
+    load(vm, req)
+
+
+def _freebsd(o: _Options, name: str) -> int:
+    """Run FreeBSD's kind of loader and hand its kernel to the VM."""
+    wanted = session.Session(o.disks, o.host_root, o.memory, o.env, o.console)
+    try:
+        loader = session.run(wanted)
+    except LoadError as error:
+        # The text may quote an image: nothing in it reaches the terminal raw.
+        text = "".join(c if c.isprintable() else "?" for c in str(error))
+        raise Failure(EX_FAIL, text) from None
+    if loader is None:
+        return EX_FAIL
+    files, env, args = loader.files, loader.env, loader.args
+    return _put(o, name, lambda vm: freebsd.boot(vm, vm.vcpu(0), files, env, args))
+
+
+def bhyveload(pairs: list[tuple[str, str]], operands: list[str]) -> int:
+    """Load a kernel into the VM that the operand names."""
+    o = _parse(pairs)
+    if len(operands) != 1:
+        raise click.UsageError("exactly one vmname is needed")
+    if o.kernel:
+        if o.disks or o.host_root or o.loader:
+            raise Failure(_EX_USAGE, "-d, -h and -l are not for --kernel")
+        req = _request(o)
+        return _put(o, operands[0], lambda vm: _load(vm, req))
+    if o.initrds or o.cmdline:
+        raise Failure(_EX_USAGE, "--initrd and --cmdline need --kernel FILE")
+    if o.loader:
+        raise Failure(
+            EX_FAIL,
+            f"-l: {o.loader}: FreeBSD's userboot objects are not run yet; "
+            "without -l the loader of bhyveload is used",
+        )
+    if not o.disks and not o.host_root:
+        raise Failure(
+            EX_FAIL, "nothing to boot: give -d DISK, -h DIRECTORY or --kernel FILE"
+        )
+    return _freebsd(o, operands[0])
 
 
 COMMAND = GetoptCommand(

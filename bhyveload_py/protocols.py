@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from libvmmapi import VCPU, VM
 
-from . import elf, linux, multiboot
+from . import elf, freebsd, kernelelf, linux, multiboot
 from .errors import LoadError
 from .request import LoadRequest
 
@@ -28,6 +28,7 @@ class Protocol:
 PROTOCOLS = (
     Protocol("Linux bzImage", linux.recognise, linux.load),
     Protocol("multiboot", multiboot.recognise, multiboot.load),
+    Protocol("FreeBSD", kernelelf.recognise, freebsd.load),
     Protocol("PVH", elf.recognise_pvh, elf.load_pvh),
     Protocol("ELF64", elf.recognise_elf64, elf.load_elf64),
 )

@@ -2,18 +2,56 @@ r"""Virtual machines in Python: libvmmapi(3)'s verbs as objects.
 
 A named VM outlives the process that made it, as on FreeBSD: it is a directory
 below the VM root.  ``VM`` is a handle on it, ``VCPU`` one of its processors,
-guest memory a writable buffer.  A first run, exit by exit::
+guest memory a writable buffer.  A first session: make a VM, and load a 64-bit
+program that counts in memory, writes to a port, and waits for interrupts.
 
-    with VM.create("demo") as vm:
-        vm.setup_memory(16 << 20)
-        vm.map_gpa(0, 2)[:] = b"\xe6\x80"          # out %al, $0x80
-        cpu = vm.vcpu(0)
-        cpu.reset()
-        cpu.set_desc(Reg.CS, base=0, limit=0xffff, access=0x93)
-        cpu.set_register(Reg.RIP, 0)
-        cpu.activate()
-        vme = cpu.run()                            # INOUT, port 0x80
-        vm.destroy()
+>>> from struct import pack
+>>> from libvmmapi import VM, Reg, SuspendHow, vm_setup_freebsd_gdt
+>>> vm = VM.create("demo")
+>>> vm.setup_memory(16 << 20)
+>>> memory = vm.map_gpa(0, 1 << 20)
+>>> memory[0x2000:0x2008] = pack("<Q", 0x3003)          # PML4 -> PDPT
+>>> memory[0x3000:0x3008] = pack("<Q", 0x4003)          # PDPT -> PD
+>>> memory[0x4000:0x4008] = pack("<Q", 0x83)            # the first 2 MB, as is
+>>> memory[0x5000:0x5018] = pack("<3Q", *vm_setup_freebsd_gdt())
+>>> memory[0x10000:0x1000f] = bytes.fromhex(
+...     "48ff042500050000"                              # incq 0x500
+...     "b02ae680"                                      # out 42, port 0x80
+...     "f4ebfd")                                       # hlt; again
+>>> cpu = vm.vcpu(0)
+>>> cpu.setup_freebsd_registers(rip=0x10000, cr3=0x2000, gdtbase=0x5000, rsp=0x9000)
+>>> cpu.activate()
+
+It runs until it does something that the caller must see:
+
+>>> vme = cpu.run()
+>>> vme.code.name, hex(vme.detail.port), vme.detail.eax & 0xff
+('INOUT', '0x80', 42)
+>>> cpu.get_register(Reg.RAX) & 0xff, int.from_bytes(memory[0x500:0x508], "little")
+(42, 1)
+
+An interrupt, here the one that nothing masks, needs a handler and a gate that
+leads there.  It ends the HLT; the write to the port is finished on the way:
+
+>>> memory[0x11000:0x11006] = bytes.fromhex("b030e68048cf")  # out 48; iretq
+>>> memory[0x6020:0x602c] = pack("<HHHHI", 0x1000, 8, 0x8e00, 1, 0)  # vector 2
+>>> cpu.set_desc(Reg.IDTR, base=0x6000, limit=0xfff, access=0)
+>>> entry = vme.fulfill()
+>>> cpu.inject_nmi()
+>>> vme = cpu.run(entry)
+>>> vme.code.name, vme.detail.eax & 0xff
+('INOUT', 48)
+
+The end of a VM is an exit like the others:
+
+>>> vm.suspend(SuspendHow.POWEROFF)
+>>> vme = cpu.run(vme.fulfill())
+>>> vme.code.name, vme.detail.how.name
+('SUSPENDED', 'POWEROFF')
+>>> vm.destroy()
+
+The C names of the calls are there as well: ``libvmmapi.vm_get_register(cpu,
+Reg.RIP)`` is ``cpu.get_register(Reg.RIP)``; see `libvmmapi.calls`.
 
 Names are imported from their modules when they are first used: the tools
 start in a few milliseconds and need few of them.
@@ -27,6 +65,7 @@ if TYPE_CHECKING:
     from .devices import device_names, lpc_names
     from .errors import VMError
     from .exits import Entry, EntryCmd, ExitCode, SuspendHow, VMExit
+    from .inventory import VMInfo, vm_info, vm_infos
     from .memory import MemFlags, MemMap, MemSeg, MmapStyle, Prot, SegId
     from .memsize import parse_memsize
     from .regs import DESCRIPTORS, GENERAL, SELECTORS, Descriptor, Reg
@@ -59,11 +98,14 @@ __all__ = [
     "Topology",
     "VMError",
     "VMExit",
+    "VMInfo",
     "device_names",
     "list_vms",
     "lpc_names",
     "parse_memsize",
     "set_backend",
+    "vm_info",
+    "vm_infos",
     "vm_path",
     "vm_root",
 ]
@@ -74,6 +116,7 @@ _MODULES = {
     "devices": ("device_names", "lpc_names"),
     "errors": ("VMError",),
     "exits": ("Entry", "EntryCmd", "ExitCode", "SuspendHow", "VMExit"),
+    "inventory": ("VMInfo", "vm_info", "vm_infos"),
     "memory": ("MemFlags", "MemMap", "MemSeg", "MmapStyle", "Prot", "SegId"),
     "memsize": ("parse_memsize",),
     "regs": ("DESCRIPTORS", "GENERAL", "SELECTORS", "Descriptor", "Reg"),
@@ -87,9 +130,15 @@ def __getattr__(name: str) -> object:
     """Import a public name on its first use (PEP 562)."""
     from importlib import import_module
 
+    value: object
+    if name.startswith(("vm_", "vcpu_")) and name not in __all__:
+        value = getattr(import_module(f"{__name__}.calls"), name, None)
+        if value is not None:
+            globals()[name] = value
+            return value
     for module, names in _MODULES.items():
         if name in names:
-            value: object = getattr(import_module(f"{__name__}.{module}"), name)
+            value = getattr(import_module(f"{__name__}.{module}"), name)
             globals()[name] = value
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

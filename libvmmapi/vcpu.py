@@ -219,28 +219,38 @@ class VCPU:
         self._check(rc, "vm_gla2gpa")
         return None if fault[0] else int(gpa[0])
 
-    def _pages(self, gla: int, size: int, prot: Prot) -> Iterable[memoryview]:
-        """Yield the memory behind a linear range, page by page."""
+    def _pages(
+        self, gla: int, size: int, prot: Prot, inject: bool
+    ) -> Iterable[tuple[int, int]]:
+        """Yield address and length of what is behind a linear range, by pages."""
         while size > 0:
             part = min(size, _PAGE - gla % _PAGE)
-            gpa = self.gla2gpa(gla, prot)
+            gpa = self.gla2gpa(gla, prot, inject=inject)
             if gpa is None:
                 raise VMError(
                     _EFAULT, "vm_gla2gpa", self._vm.name, f"no page at {gla:#x}"
                 )
-            yield self._vm.map_gpa(gpa, part)
+            yield gpa, part
             gla, size = gla + part, size - part
 
-    def copyin(self, gla: int, size: int) -> bytes:
-        """Return `size` bytes at linear address `gla`.  EFAULT: no page."""
-        return b"".join(bytes(page) for page in self._pages(gla, size, Prot.READ))
+    def copyin(self, gla: int, size: int, *, inject: bool = False) -> bytes:
+        """Return `size` bytes at linear address `gla`.
 
-    def copyout(self, gla: int, data: bytes) -> None:
-        """Write `data` at linear address `gla`.  EFAULT: no writable page."""
+        EFAULT: no page; if `inject` is true the guest gets the page fault.
+        """
+        pages = list(self._pages(gla, size, Prot.READ, inject))
+        return b"".join(bytes(self._vm.map_gpa(*page)) for page in pages)
+
+    def copyout(self, gla: int, data: bytes, *, inject: bool = False) -> None:
+        """Write `data` at linear address `gla`, all of it or nothing.
+
+        EFAULT: no writable page; if `inject` is true the guest gets the fault.
+        """
         done = 0
-        for page in list(self._pages(gla, len(data), Prot.WRITE)):
-            page[:] = data[done : done + len(page)]
-            done += len(page)
+        for gpa, part in list(self._pages(gla, len(data), Prot.WRITE, inject)):
+            self._vm.map_gpa(gpa, part)[:] = data[done : done + part]
+            self._vm.dirty_gpa(gpa, part)
+            done += part
 
     # ---- interrupts and events ----
 

@@ -242,6 +242,14 @@ class VM:
         """Undo pause()."""
         self._check(lib.vm_resume(self.ctx), "vm_resume")
 
+    def is_paused(self) -> bool:
+        """Say whether pause() stands."""
+        return self._check(lib.vm_is_paused(self.ctx), "vm_is_paused") == 1
+
+    def wrlock_cycle(self) -> None:
+        """Stop every vCPU for a moment, as illumos' lock does."""
+        self._check(lib.vm_wrlock_cycle(self.ctx), "vm_wrlock_cycle")
+
     def apicid2vcpu(self, apicid: int) -> int:
         """Return the vCPU that has the local APIC id `apicid`."""
         return self._check(lib.vm_apicid2vcpu(self.ctx, apicid), "vm_apicid2vcpu")
@@ -280,6 +288,16 @@ class VM:
         if not pointer:
             raise VMError(14, "vm_map_gpa", self._name, f"no memory at {gpa:#x}")
         return self._views.add(pointer, size)
+
+    def rev_map_gpa(self, view: memoryview) -> int:
+        """Return the guest address at which a view of map_gpa() begins.
+
+        EINVAL: the view is of something else.
+        """
+        gpa = lib.vm_rev_map_gpa(self.ctx, ffi.from_buffer("char[]", view))
+        if gpa == (1 << 64) - 1:
+            raise VMError(_EINVAL, "vm_rev_map_gpa", self._name)
+        return gpa
 
     def dirty_gpa(self, gpa: int, size: int) -> None:
         """Tell the processor that code may have changed there.
@@ -511,6 +529,13 @@ def set_backend(name: str) -> None:
     The environment variable BHYVE_BACKEND does the same.  EINVAL: no such name.
     """
     check(lib.vm_set_backend(_encode(name, "vm_set_backend")), "vm_set_backend", name)
+
+
+def get_ioctls() -> list[int]:
+    """Return the numbers of all calls that a VM's owner answers."""
+    count = ffi.new("size_t *")
+    numbers = lib.vm_get_ioctls(count)
+    return list(ffi.unpack(numbers, count[0]))
 
 
 def _encode(name: str, operation: str) -> bytes:

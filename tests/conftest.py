@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,26 @@ if not list((ROOT / "libvmmapi").glob("_vmm*.so")):
 BACKENDS = ("soft", "kvm")
 
 
+def _destroy_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Destroy the VMs of a root: their memory stands in /dev/shm, not there."""
+    from libvmmapi import VM, VMError, list_vms
+
+    monkeypatch.setenv("VMM_DIR", str(root))
+    for name in list_vms():
+        with suppress(VMError):
+            VM.open(name).destroy()
+
+
 @pytest.fixture(autouse=True)
-def vm_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test a VM root that nobody else uses."""
+def vm_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give each test a VM root that nobody else uses; end what it leaves there."""
     root = tmp_path / "vmm"
     root.mkdir(mode=0o700)
     monkeypatch.setenv("VMM_DIR", str(root))
     monkeypatch.setenv("BHYVE_BACKEND", os.environ.get("BHYVE_BACKEND", "soft"))
-    return root
+    yield root
+    if any(root.iterdir()):
+        _destroy_all(root, monkeypatch)
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ typedef struct net_backend net_backend_t;
 typedef void (*net_be_rxeof_t)(int fd, enum ev_type type, void *param);
 
 /* Features of virtio-net that a back end may bring. */
-#define VIRTIO_NET_F_CSUM (1ULL << 0)	     /* host takes partial sums */
-#define VIRTIO_NET_F_GUEST_CSUM (1ULL << 1)  /* guest takes them */
+#define VIRTIO_NET_F_CSUM (1ULL << 0)	    /* host takes partial sums */
+#define VIRTIO_NET_F_GUEST_CSUM (1ULL << 1) /* guest takes them */
 #define VIRTIO_NET_F_MTU (1ULL << 3)
 #define VIRTIO_NET_F_MAC (1ULL << 5)
 #define VIRTIO_NET_F_GUEST_TSO4 (1ULL << 7)

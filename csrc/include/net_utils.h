@@ -45,8 +45,7 @@ uint16_t net_fold(uint64_t sum);
  * Finish the checksum of [start, len): the field at start + offset holds the
  * pseudo header's sum.  False: the field is not inside the frame.
  */
-bool net_finish_csum(
-    uint8_t *frame, size_t len, size_t start, size_t offset);
+bool net_finish_csum(uint8_t *frame, size_t len, size_t start, size_t offset);
 
 /* What the segmentation needs to know about the frame. */
 struct net_tso {

@@ -28,9 +28,12 @@ bool qemu_fwcfg_present(void);
  * stays as it is.  EEXIST, ENAMETOOLONG, ENOSPC, ENOMEM.
  */
 int qemu_fwcfg_add_file(const char *name, const void *data, size_t size);
-/* A device that firmware may boot from; the lowest index comes first.  path
- * is what follows the device in Open Firmware's notation ("/disk@0"), or "".
- * EEXIST: another device has that index. */
+/*
+ * A device that firmware may boot from; the lowest index comes first, and a
+ * negative one does not count.  path is what follows the device in Open
+ * Firmware's notation ("/disk@0"), or "".  EEXIST after a line: another
+ * device has that index.
+ */
 int qemu_fwcfg_add_boot_device(
     struct pci_devinst *pi, int bootindex, const char *path);
 /* Sort the directory, add what only now is known (bootorder, e820). */

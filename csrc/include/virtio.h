@@ -12,8 +12,8 @@
  *
  * Guests are not trusted: vq_getchain() hands out host memory of guest RAM
  * only, from descriptors that were read once.  What it refuses makes the
- * queue broken until the driver resets the device: no function hands out or
- * takes back a chain of a broken queue.
+ * queue broken until the driver resets the device: no chain is taken any
+ * more; those that the device holds may still be given back.
  *
  * Locks: everything that the transport calls (vc_*, vq_notify) runs with
  * *vs_mtx held (if set).  The vq_ functions take no lock: calls on one queue

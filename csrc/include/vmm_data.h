@@ -20,9 +20,9 @@ struct vdi_ioapic_v1 {
 /* VDC_ATPIC: [0] master, [1] slave */
 struct vdi_atpic_v1 {
 	struct vdi_atpic_chip_v1 {
-		uint8_t icw_state; /* 0: idle, else the next ICW's number */
+		uint8_t icw_state;  /* 0: idle, else the next ICW's number */
 		uint8_t icw_expect; /* bit 0: ICW3, bit 1: ICW4 to come */
-		uint8_t status; /* VDI_ATPIC_* */
+		uint8_t status;	    /* VDI_ATPIC_* */
 		uint8_t vec_base;
 		uint8_t lowprio;
 		uint8_t reg_irr;
@@ -44,18 +44,18 @@ struct vdi_atpic_v1 {
 /* VDC_ATPIT */
 struct vdi_atpit_v1 {
 	struct vdi_atpit_channel_v1 {
-		uint16_t initial;   /* as written; 0: the full range */
-		uint16_t reload;    /* waits for the end of the period */
-		uint16_t latched;   /* the latched count */
-		uint8_t status;	    /* the latched status */
-		uint8_t mode;	    /* 0 to 5 */
-		uint8_t access;	    /* 1: low, 2: high, 3: both */
+		uint16_t initial; /* as written; 0: the full range */
+		uint16_t reload;  /* waits for the end of the period */
+		uint16_t latched; /* the latched count */
+		uint8_t status;	  /* the latched status */
+		uint8_t mode;	  /* 0 to 5 */
+		uint8_t access;	  /* 1: low, 2: high, 3: both */
 		uint8_t bcd;
-		uint8_t write_low;  /* first byte of a pair */
-		uint8_t flags[5];   /* see vatpit.c, pit_pack() */
-		int64_t base;	    /* when counting began */
-		uint64_t frozen;    /* clocks done while the gate is low */
-		uint64_t tick;	    /* index of the last edge delivered */
+		uint8_t write_low; /* first byte of a pair */
+		uint8_t flags[5];  /* see vatpit.c, pit_pack() */
+		int64_t base;	   /* when counting began */
+		uint64_t frozen;   /* clocks done while the gate is low */
+		uint64_t tick;	   /* index of the last edge delivered */
 	} channel[3];
 	uint8_t port61;
 	uint8_t pad[7];
@@ -89,8 +89,8 @@ struct vdi_pm_timer_v1 {
 struct vdi_rtc_v1 {
 	uint8_t nvram[128]; /* with the clock's own registers */
 	uint8_t addr;
-	uint8_t running;    /* the clock advances */
-	uint8_t irq;	    /* IRQ 8 is asserted */
+	uint8_t running; /* the clock advances */
+	uint8_t irq;	 /* IRQ 8 is asserted */
 	uint8_t pad;
 	uint32_t offset_nsec; /* the clock minus the host's CLOCK_REALTIME */
 	int64_t offset_sec;

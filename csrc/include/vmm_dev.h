@@ -98,6 +98,7 @@ enum vmm_ioctl_cmd {
 	VM_MEMORY_WRITTEN = VMM_IOC_BASE | 0x41,
 	VM_SET_MEMFLAGS = VMM_IOC_BASE | 0x42,
 	VM_GET_MEMFLAGS = VMM_IOC_BASE | 0x43,
+	VM_IS_PAUSED = VMM_IOC_BASE | 0x44,
 };
 
 struct vm_run {

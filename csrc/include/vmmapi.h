@@ -90,6 +90,10 @@ int vm_suspend_all_cpus(struct vmctx *ctx);
 int vm_resume_all_cpus(struct vmctx *ctx);
 int vm_pause(struct vmctx *ctx);
 int vm_resume(struct vmctx *ctx);
+/* Ours: 1 between vm_pause() and vm_resume(), else 0. */
+int vm_is_paused(struct vmctx *ctx);
+/* illumos': take and release the lock that stops every vCPU. */
+int vm_wrlock_cycle(struct vmctx *ctx);
 /* Sets of vCPUs are one word: bit N is vCPU N (VM_MAXCPU <= 64). */
 int vm_active_cpus(struct vmctx *ctx, uint64_t *cpus);
 int vm_suspended_cpus(struct vmctx *ctx, uint64_t *cpus);

@@ -72,6 +72,13 @@ ioc_resume(struct vm *vm, void *arg)
 }
 
 static int
+ioc_is_paused(struct vm *vm, void *arg)
+{
+	((struct vm_word *)arg)->value = vmm_is_paused(vm);
+	return (0);
+}
+
+static int
 ioc_wrlock_cycle(struct vm *vm, void *arg)
 {
 	(void)vm;
@@ -575,6 +582,7 @@ static const struct vmm_ioctl table[] = {
 	    ioc_data_write),
 	IOC(VM_DESTROY_SELF, struct vm_word, LOCK_NONE, DO, ioc_destroy_self),
 	IOC(VM_GET_BACKEND, struct vm_backend, LOCK_NONE, GET, ioc_get_backend),
+	IOC(VM_IS_PAUSED, struct vm_word, LOCK_NONE, GET, ioc_is_paused),
 	IOC(VM_MEMORY_WRITTEN, struct vm_dirty_range, LOCK_READ_HOLD, DO,
 	    ioc_memory_written),
 	IOC(VM_SET_MEMFLAGS, struct vm_word, LOCK_NONE, SET, ioc_set_memflags),

@@ -386,6 +386,22 @@ vm_resume(struct vmctx *ctx)
 	return (VMIOC(ctx, VM_RESUME, &none));
 }
 
+int
+vm_is_paused(struct vmctx *ctx)
+{
+	struct vm_word a = { 0 };
+
+	return (VMIOC(ctx, VM_IS_PAUSED, &a) != 0 ? -1 : a.value != 0);
+}
+
+int
+vm_wrlock_cycle(struct vmctx *ctx)
+{
+	struct vm_word none = { 0 };
+
+	return (VMIOC(ctx, VM_WRLOCK_CYCLE, &none));
+}
+
 /* Rights are those of the process; there is nothing to give up here. */
 int
 vm_limit_rights(struct vmctx *ctx)

@@ -1,11 +1,14 @@
 """bhyvectl against a VM that stands still; output byte for byte."""
 
+import json
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 
 from libvmmapi import VM, Reg
+from support.runner import COUNT, running
 from support.tools import Result, Tool
 
 Factory = Callable[..., VM]
@@ -155,10 +158,123 @@ def test_get_all_prints_in_bhyvectls_order(ctl: Tool) -> None:
     assert places == sorted(places)
 
 
-def test_vendor_state_is_refused_in_words(ctl: Tool) -> None:
-    result = ctl("--get-vmcs-host-rip")
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--get-vmcs-host-rip", "KVM does not give out a VMCS, and the software "),
+        ("--get-vmcb-asid", "KVM does not give out a VMCB, and the software "),
+        ("--get-eptp", "KVM does not give out nested page tables to point at, "),
+        ("--set-exception-bitmap=1", "KVM does not give out an exception bitmap, "),
+        ("--unassign-pptdev=1/2/3", "no VM has devices of the host"),
+        ("--suspend=/x", "there are no checkpoints"),
+    ],
+)
+def test_vendor_state_is_refused_in_words(ctl: Tool, option: str, words: str) -> None:
+    result = ctl(option)
     assert (result.status, result.out) == (1, "")
-    assert result.err.startswith("bhyvectl: --get-vmcs-host-rip: ")
+    assert result.err.startswith(f"bhyvectl: {option.partition('=')[0]}: {words}")
+    assert result.err.count("\n") == 1
+
+
+def test_what_intel_shows_nothing_of(ctl: Tool) -> None:
+    assert ctl("--get-apic-access-address", "--get-virtual-apic-address") == Result(
+        0, "", ""
+    )
+
+
+def test_json_has_the_facts_of_the_lines(ctl: Tool) -> None:
+    result = ctl("--get-all", "--json")
+    assert result.status == 0
+    facts = json.loads(result.out)
+    assert (facts["vm"], facts["vcpu"]) == ("t", 0)
+    assert facts["memseg"] == [{"id": 0, "length": 16 << 20, "name": None}]
+    assert facts["rip"] == 0xFFF0
+    assert facts["desc-cs"]["base"] == 0xFFFF0000
+    assert facts["active-cpus"] == []
+    assert set(facts["cpu-topology"]) == {"sockets", "cores", "threads", "maxcpus"}
+    lines = ctl("--get-stats").out.splitlines()[1:]
+    assert [line.split("\t")[0].rstrip() for line in lines] == list(facts["stats"])
+    assert facts["capabilities"]["hlt_exit"] in {True, False, None}
+
+
+def test_json_of_a_failure_has_the_errno(ctl: Tool) -> None:
+    result = ctl("--json", "--setcap=1", "--capname=nothing")
+    assert result.status == 255
+    assert json.loads(result.out)["errno"] == 2
+
+
+SETTABLE = [
+    *(f"cr{n}" for n in (2, 3)),
+    *(f"dr{n}" for n in (0, 1, 2, 3)),
+    *("rsp", "rip", "rax"),
+]
+
+
+@pytest.mark.parametrize("state", ["stopped", "running", "paused"])
+def test_what_is_set_can_be_got(
+    tool: Tool, vm_factory: Factory, backend: str, state: str
+) -> None:
+    vm_factory("t", mb=16).close()
+    with running("t") if state != "stopped" else nullcontext():
+        if state == "paused":
+            with VM.open("t") as vm:
+                vm.pause()
+        for name in SETTABLE:
+            # The guest jumps to where it is: only its own address will do.
+            value = 0x1000 if name == "rip" else 0x12345000
+            done = tool("bhyvectl", "--vm=t", f"--set-{name}={value}", f"--get-{name}")
+            assert done.out == f"{name}[0]\t\t0x{value:016x}\n", done.err
+        done = tool("bhyvectl", "--vm=t", "--set-ds=0x30", "--get-ds")
+        assert done.out == "ds[0]\t\t0x0030\n"
+        done = tool(
+            *("bhyvectl", "--vm=t", "--desc-base=0x10", "--desc-limit=0xffff"),
+            *("--desc-access=0x93", "--set-desc-es", "--get-desc-es"),
+        )
+        assert done.out == ("es desc[0]\t0x0000000000000010/0x0000ffff/0x00000093\n")
+
+
+def test_get_all_of_a_vm_that_another_process_runs(
+    tool: Tool, vm_factory: Factory, backend: str
+) -> None:
+    vm_factory("t", mb=16).close()
+    with running("t", COUNT):
+        result = tool("bhyvectl", "--vm=t", "--get-all")
+        assert (result.status, result.err) == (0, "")
+        assert "active cpus:\t 0\n" in result.out
+        assert re.search(r"^rip\[0\]\t\t0x000000000000100[0-4]$", result.out, re.M)
+
+
+def test_the_list_of_vms(tool: Tool, vm_factory: Factory) -> None:
+    vm_factory("idle", mb=16).close()
+    vm_factory("busy", mb=32).close()
+    with running("busy") as process:
+        lines = tool("bhyvectl", "--list").out.splitlines()
+        assert lines[0].split() == [
+            *("NAME", "STATE", "PID", "VCPUS", "MEMORY", "UPTIME")
+        ]
+        assert lines[1].split()[:5] == [
+            *("busy", "running", str(process.pid), "1", "32768KB")
+        ]
+        assert re.fullmatch(r"0:00:\d\d", lines[1].split()[5])
+        assert lines[2].split() == ["idle", "stopped", "-", "1", "16384KB", "-"]
+        with VM.open("busy") as vm:
+            vm.pause()
+            (busy, idle) = json.loads(tool("bhyvectl", "--list", "--json").out)
+            vm.resume()
+        assert (busy["state"], busy["pid"]) == ("paused", process.pid)
+        assert (idle["state"], idle["pid"], idle["memory"]) == (
+            *("stopped", None),
+            16 << 20,
+        )
+    (busy, _) = json.loads(tool("bhyvectl", "--list", "--json").out)
+    assert busy["state"] == "dead"
+
+
+def test_a_list_goes_with_json_alone(tool: Tool) -> None:
+    assert tool("bhyvectl", "--list") == Result(
+        0, "NAME  STATE  PID  VCPUS  MEMORY  UPTIME\n", ""
+    )
+    assert tool("bhyvectl", "--list", "--vm=t").status == 1
 
 
 def test_a_vcpu_beyond_the_topology_is_refused(ctl: Tool) -> None:

@@ -149,3 +149,21 @@ def test_dmidecode_reads_the_smbios(rom: bytes, tmp_path: Path) -> None:
     ):
         assert line in text, text
     assert not re.search("invalid|broken|<BAD|truncated", text, re.I), text
+
+
+def test_a_uuid_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import hashlib
+    import socket
+    import uuid
+
+    from libvmmapi import VM
+
+    monkeypatch.setenv("VMM_DIR", str(tmp_path))
+    with Machine(tmp_path, name="alpha") as machine:
+        machine.load("-m", "64M", "--kernel", str(own_guest("monitor")))
+        machine.start("-m", "64M")
+        machine.expect("monitor> ")
+        with VM.open("alpha") as vm:
+            table = bytes(vm.map_gpa(0xF1000, 0x1000))
+    digest = hashlib.md5(("alpha" + socket.gethostname()).encode()).digest()
+    assert uuid.UUID(bytes=digest, version=3).bytes_le in table

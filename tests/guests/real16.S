@@ -61,6 +61,29 @@ code16:
 	incw %bp
 	cmpl $0x600dbeef, %eax
 	jne out16
+	/* far pointers: 16 and 32 bits of offset, SS by a 32-bit address */
+	lesw %cs:farptr16 - code16, %di
+	CHK16 $0x1234, %di
+	movw %es, %ax
+	CHK16 $0x2000, %ax
+	movl $-1, %ebx
+	lgsl %cs:farptr32 - code16, %ebx
+	shrl $16, %ebx
+	CHK16 $0x89ab, %bx
+	movw %gs, %ax
+	CHK16 $0x3000, %ax
+	pushl $0
+	pushl $0x00006f00
+	movzwl %sp, %esp
+	addr32 lssl (%esp), %esp
+	CHK16 $0x6f00, %sp
+	movw $0x7000, %sp
+	xorw %ax, %ax
+	movw %ax, %es
+	/* the register form is no instruction */
+	movw $14f - code16, %di
+13:	.byte 0x0f, 0xb4, 0xc0
+14:	CHK16 $(13b - code16), %dx
 	/* INT pushes FLAGS, CS, IP; IF and TF are clear in the handler */
 	sti
 	int $0x60
@@ -149,6 +172,9 @@ callee:	pushw %bp
 	movw 6(%bp), %ax
 	popw %bp
 	lret $2
+farptr16: .word 0x1234, 0x2000
+farptr32: .long 0x89abcdef
+	.word 0x3000
 callee_ptr: .word callee - code16, SEG
 idt16:	.word 0x3ff
 	.long 0

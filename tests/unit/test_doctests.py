@@ -6,6 +6,7 @@ import importlib
 import pytest
 
 MODULES = (
+    "libvmmapi.calls",
     "libvmmapi.config",
     "libvmmapi.cpuset",
     "libvmmapi.devices",
@@ -13,6 +14,10 @@ MODULES = (
     "libvmmapi.memsize",
     "libvmmapi.regs",
     "libvmmapi.cli.params",
+    "bhyve_py.models",
+    "bhyve_py.smbios",
+    "bhyvectl_py.actions",
+    "bhyvectl_py.listing",
     "bhyvectl_py.show",
 )
 
@@ -21,4 +26,10 @@ MODULES = (
 def test_examples_are_true(name: str) -> None:
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_the_session_of_the_package_is_true_on_both_processors(backend: str) -> None:
+    result = doctest.testmod(importlib.import_module("libvmmapi"))
+    assert result.attempted > 20
     assert result.failed == 0

@@ -41,6 +41,8 @@ struct layout {
 	struct acpi_loader *loader; /* NULL: addresses are final */
 };
 
+static uint64_t lowmem_size;
+
 uint8_t
 acpi_checksum(const void *p, size_t n)
 {
@@ -124,8 +126,8 @@ place_dsdt(struct layout *l)
 		acpi_dsdt_write(a);
 		body = aml_finish(a, &len);
 		if (body != NULL) {
-			acpi_header((struct acpi_header *)(void *)table,
-			    "DSDT", sizeof(struct acpi_header) + len, 2);
+			acpi_header((struct acpi_header *)(void *)table, "DSDT",
+			    sizeof(struct acpi_header) + len, 2);
 			memcpy(table + sizeof(struct acpi_header), body, len);
 			gpa = place_table(l, table);
 		}
@@ -157,8 +159,7 @@ place_sdt(struct layout *l, const char *signature, const uint64_t *tables,
 
 /* All tables, and the RSDP that names them.  False: they do not fit. */
 static bool
-place_all(
-    struct layout *l, struct vmctx *ctx, int ncpu, struct acpi_rsdp *rsdp)
+place_all(struct layout *l, struct vmctx *ctx, int ncpu, struct acpi_rsdp *rsdp)
 {
 	uint64_t tables[ACPI_MAX_TABLES], dsdt, facs, xsdt;
 	union acpi_scratch t;
@@ -267,11 +268,18 @@ build_for_loader(struct vmctx *ctx, int ncpu)
 	return (error);
 }
 
+uint64_t
+acpi_lowmem_size(void)
+{
+	return (lowmem_size);
+}
+
 int
 acpi_build(struct vmctx *ctx, int ncpu)
 {
 	int error;
 
+	lowmem_size = vm_get_lowmem_size(ctx);
 	if (!get_config_bool_default("acpi_tables", true))
 		return (0);
 	error = 0;

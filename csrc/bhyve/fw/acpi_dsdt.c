@@ -8,9 +8,14 @@
 
 #include "acpi.h"
 #include "acpi_aml.h"
+#include "acpi_local.h"
 #include "pci_emul.h"
 #include "pci_irq.h"
 #include "pci_lpc.h"
+#include "qemu_fwcfg.h"
+
+#define PCI_HOLE_MIN 0x80000000UL
+#define PCI_HOLE_LIMIT 0xfec00000UL
 
 /*
  * PIRQ registers in the bridge's configuration space: A-D at 0x60, E-H at
@@ -200,6 +205,40 @@ write_prt(struct aml *a, int bus)
 	aml_method_end(a);
 }
 
+/* The windows that bhyve gave the bus. */
+static void
+own_windows(struct aml *a, int bus)
+{
+	uint64_t base, limit;
+
+	if (bus == 0) /* ISA devices live below the BAR window. */
+		aml_res_iorange(a, 0x0d00, 0x1fff);
+	pci_bus_io(bus, &base, &limit);
+	if (base < limit)
+		aml_res_iorange(a, (uint16_t)base, (uint16_t)(limit - 1));
+	pci_bus_mem32(bus, &base, &limit);
+	if (base < limit)
+		aml_res_memrange32(a, (uint32_t)base, (uint32_t)(limit - 1));
+}
+
+/*
+ * Firmware for QEMU's machines places BARs anew: anywhere between RAM and
+ * the interrupt controllers, and it knows nothing of what lies there.
+ */
+static void
+whole_windows(struct aml *a)
+{
+	uint64_t base;
+
+	aml_res_iorange(a, 0x0d00, 0xffff);
+	base = acpi_lowmem_size();
+	if (base < PCI_HOLE_MIN)
+		base = PCI_HOLE_MIN;
+	aml_res_memrange32(a, (uint32_t)base, PCI_EMUL_ECFG_BASE - 1);
+	aml_res_memrange32(
+	    a, PCI_EMUL_ECFG_BASE + PCI_EMUL_ECFG_SIZE, PCI_HOLE_LIMIT - 1);
+}
+
 static void
 write_bus(struct aml *a, int bus)
 {
@@ -216,15 +255,12 @@ write_bus(struct aml *a, int bus)
 	if (bus == 0) {
 		aml_res_io(a, 0xcf8, 8); /* configuration mechanism 1 */
 		aml_res_iorange(a, 0x0000, 0x0cf7);
-		/* ISA devices live below the BAR window. */
-		aml_res_iorange(a, 0x0d00, 0x1fff);
 	}
-	pci_bus_io(bus, &base, &limit);
-	if (base < limit)
-		aml_res_iorange(a, (uint16_t)base, (uint16_t)(limit - 1));
-	pci_bus_mem32(bus, &base, &limit);
-	if (base < limit)
-		aml_res_memrange32(a, (uint32_t)base, (uint32_t)(limit - 1));
+	if (lpc_bootrom() != NULL && qemu_fwcfg_present() &&
+	    pci_bus_count() == 1)
+		whole_windows(a);
+	else
+		own_windows(a, bus);
 	pci_bus_mem64(bus, &base, &limit);
 	if (base < limit)
 		aml_res_memrange64(a, base, limit - 1);

@@ -9,7 +9,7 @@
 #include "acpi_loader.h"
 #include "qemu_fwcfg.h"
 
-#define MAX_RECORDS 96
+#define MAX_RECORDS 48 /* of each list */
 
 enum { LOADER_ALLOCATE = 1, LOADER_ADD_POINTER, LOADER_ADD_CHECKSUM };
 enum { ZONE_HIGH = 1, ZONE_FSEG };
@@ -37,9 +37,12 @@ struct record {
 } __attribute__((__packed__));
 _Static_assert(sizeof(struct record) == 128, "table-loader record");
 
+/* The order counts: a sum is right once all pointers are. */
+enum { LIST_PLACE, LIST_SUM, NLISTS };
+
 struct acpi_loader {
-	struct record records[MAX_RECORDS];
-	size_t n;
+	struct record records[NLISTS][MAX_RECORDS];
+	size_t n[NLISTS];
 	int error;
 };
 
@@ -58,14 +61,14 @@ acpi_loader_free(struct acpi_loader *al)
 static struct record *
 next_record(struct acpi_loader *al, uint32_t command)
 {
+	int list = command == LOADER_ADD_CHECKSUM ? LIST_SUM : LIST_PLACE;
 	struct record *r;
 
-	if (al->n == MAX_RECORDS) {
+	if (al->n[list] == MAX_RECORDS) {
 		al->error = ENOSPC;
-		r = &al->records[MAX_RECORDS - 1];
-	} else {
-		r = &al->records[al->n++];
+		al->n[list]--;
 	}
+	r = &al->records[list][al->n[list]++];
 	memset(r, 0, sizeof(*r));
 	r->command = command;
 	return (r);
@@ -109,8 +112,16 @@ acpi_loader_checksum(struct acpi_loader *al, const char *file, size_t offset,
 int
 acpi_loader_publish(const struct acpi_loader *al)
 {
+	struct record all[NLISTS * MAX_RECORDS];
+	size_t n;
+
 	if (al->error != 0)
 		return (al->error);
-	return (qemu_fwcfg_add_file("etc/table-loader", al->records,
-	    al->n * sizeof(al->records[0])));
+	n = al->n[LIST_PLACE];
+	memcpy(all, al->records[LIST_PLACE], n * sizeof(all[0]));
+	memcpy(
+	    all + n, al->records[LIST_SUM], al->n[LIST_SUM] * sizeof(all[0]));
+	n += al->n[LIST_SUM];
+	return (
+	    qemu_fwcfg_add_file("etc/table-loader", all, n * sizeof(all[0])));
 }

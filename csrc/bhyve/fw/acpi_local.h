@@ -46,6 +46,8 @@ typedef bool (*acpi_table_fn)(union acpi_scratch *t, struct vmctx *ctx,
 extern const acpi_table_fn acpi_tables[];
 extern const int acpi_ntables;
 
+/* End of RAM below 4 GB. */
+uint64_t acpi_lowmem_size(void);
 void acpi_build_facs(union acpi_scratch *t);
 void acpi_header(struct acpi_header *h, const char *signature, size_t length,
     uint8_t revision);

@@ -1,7 +1,7 @@
 /*
  * Firmware: the ROM ends at 4 GB, and its variable store stands right below
  * it as a flash part that understands the CFI command set.  A PC BIOS also
- * finds its last 128 KB in RAM below 1 MB, as chipsets shadow it.
+ * finds its last 256 KB in RAM below 1 MB, as chipsets shadow it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,24 +24,27 @@
 #define PAGE_SIZE 4096UL
 #define TOP_OF_4GB (4UL << 30)
 #define TOP_OF_1MB (1UL << 20)
-#define SHADOW_SIZE (128UL * 1024)
+#define SHADOW_SIZE (256UL * 1024)
 #define RESET_VECTOR 16 /* bytes below the ROM's end */
 #define FAR_JUMP 0xea
 #define BIOS_SEGMENT 0xf000
 
 /* CFI commands (Intel 28F). */
 #define CFI_PROGRAM_ALT 0x10
+#define CFI_ERASE 0x20
 #define CFI_PROGRAM 0x40
 #define CFI_CLEAR_STATUS 0x50
 #define CFI_READ_STATUS 0x70
+#define CFI_ERASE_CONFIRM 0xd0
 #define CFI_READ_ARRAY 0xff
 #define CFI_STATUS_READY 0x80
+#define CFI_BLOCK 4096UL
 
 static struct {
 	pthread_mutex_t mtx;
 	uint8_t *mem;
 	uint64_t gpa, size;
-	uint8_t cmd;
+	uint8_t cmd, status;
 } var = { .mtx = PTHREAD_MUTEX_INITIALIZER };
 
 static bool is_bios;
@@ -73,6 +76,46 @@ open_image(const char *path, int flags, size_t *size)
 	return (fd);
 }
 
+/*
+ * One write cycle.  The status is zero once cleared: that is how firmware
+ * tells flash from RAM and ROM.
+ */
+static void
+var_write(uint64_t offset, int size, uint64_t val)
+{
+	switch (var.cmd) {
+	case CFI_PROGRAM:
+	case CFI_PROGRAM_ALT:
+		memcpy(var.mem + offset, &val, (size_t)size);
+		var.status = CFI_STATUS_READY;
+		var.cmd = CFI_READ_STATUS;
+		return;
+	case CFI_ERASE:
+		if ((uint8_t)val == CFI_ERASE_CONFIRM)
+			memset(var.mem + (offset & ~(CFI_BLOCK - 1)), 0xff,
+			    CFI_BLOCK);
+		var.status = CFI_STATUS_READY;
+		var.cmd = CFI_READ_STATUS;
+		return;
+	default:
+		break;
+	}
+	switch ((uint8_t)val) {
+	case CFI_PROGRAM:
+	case CFI_PROGRAM_ALT:
+	case CFI_ERASE:
+	case CFI_READ_STATUS:
+		var.cmd = (uint8_t)val;
+		break;
+	case CFI_CLEAR_STATUS:
+		var.status = 0;
+		/* FALLTHROUGH */
+	default:
+		var.cmd = CFI_READ_ARRAY;
+		break;
+	}
+}
+
 static int
 var_handler(struct vcpu *vcpu, int dir, uint64_t addr, int size, uint64_t *val,
     void *arg1, long arg2)
@@ -82,28 +125,13 @@ var_handler(struct vcpu *vcpu, int dir, uint64_t addr, int size, uint64_t *val,
 	if (offset >= var.size || var.size - offset < (uint64_t)size)
 		return (-1);
 	pthread_mutex_lock(&var.mtx);
-	if (dir == MEM_F_READ) {
-		*val = CFI_STATUS_READY;
-		if (var.cmd == CFI_READ_ARRAY) {
-			*val = 0;
-			memcpy(val, var.mem + offset, (size_t)size);
-		}
-	} else if (var.cmd == CFI_PROGRAM || var.cmd == CFI_PROGRAM_ALT) {
-		memcpy(var.mem + offset, val, (size_t)size);
-		var.cmd = CFI_READ_STATUS;
+	if (dir == MEM_F_WRITE) {
+		var_write(offset, size, *val);
+	} else if (var.cmd == CFI_READ_ARRAY) {
+		*val = 0;
+		memcpy(val, var.mem + offset, (size_t)size);
 	} else {
-		switch ((uint8_t)*val) {
-		case CFI_PROGRAM:
-		case CFI_PROGRAM_ALT:
-		case CFI_READ_STATUS:
-		case CFI_READ_ARRAY:
-			var.cmd = (uint8_t)*val;
-			break;
-		case CFI_CLEAR_STATUS:
-		default:
-			var.cmd = CFI_READ_ARRAY;
-			break;
-		}
+		*val = var.status;
 	}
 	pthread_mutex_unlock(&var.mtx);
 	return (0);
@@ -141,6 +169,7 @@ load_vars(const char *path, uint64_t top)
 	var.size = size;
 	var.gpa = top - size;
 	var.cmd = CFI_READ_ARRAY;
+	var.status = 0;
 	mr.base = var.gpa;
 	mr.size = var.size;
 	error = register_mem(&mr);

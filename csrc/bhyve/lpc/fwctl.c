@@ -112,8 +112,8 @@ request_word(uint32_t word)
 	switch (fw.nwords) {
 	case 0:
 		if (word < REQ_HEADER) {
-			GUEST_LOG("fwctl: a message of %u bytes is dropped",
-			    word);
+			GUEST_LOG(
+			    "fwctl: a message of %u bytes is dropped", word);
 			return;
 		}
 		fw.left = word - REQ_HEADER;

@@ -192,6 +192,23 @@ pm1_control_handler(
 }
 INOUT_PORT(pm1_control, PM1A_CNT_ADDR, IOPORT_F_INOUT, pm1_control_handler);
 
+int
+pm1_access(struct vmctx *ctx, int in, int offset, int bytes, uint32_t *eax)
+{
+	if (bytes != 2)
+		return (-1);
+	switch (offset) {
+	case 0:
+		return (pm1_status_handler(ctx, in, 0, bytes, eax, NULL));
+	case 2:
+		return (pm1_enable_handler(ctx, in, 0, bytes, eax, NULL));
+	case 4:
+		return (pm1_control_handler(ctx, in, 0, bytes, eax, NULL));
+	default:
+		return (-1);
+	}
+}
+
 static int
 gpe0_sts_handler(
     struct vmctx *ctx, int in, int port, int bytes, uint32_t *eax, void *arg)

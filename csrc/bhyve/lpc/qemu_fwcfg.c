@@ -272,6 +272,9 @@ qemu_fwcfg_init(struct vmctx *ctx)
 		if (fwcfg_count_files() != 0)
 			EPRINTLN("fw_cfg: the guest does not see the files of "
 				 "-f: lpc.fwcfg is not \"qemu\"");
+		if (bootrom_is_bios())
+			EPRINTLN("bootrom: a PC BIOS gets no tables and no "
+				 "serial console without fwcfg=qemu");
 		return (0);
 	}
 	error = add_items(ctx);

@@ -166,8 +166,8 @@ add_user_file(void *arg, const char *number, nvlist_t *node, const char *value)
 	string = node != NULL ? get_config_value_node(node, "string") : NULL;
 	file = node != NULL ? get_config_value_node(node, "file") : NULL;
 	if (name == NULL || (string == NULL) == (file == NULL)) {
-		EPRINTLN("fwcfg.%s: want .name and either .string or .file",
-		    number);
+		EPRINTLN(
+		    "fwcfg.%s: want .name and either .string or .file", number);
 		return (EINVAL);
 	}
 	if (file != NULL)
@@ -189,8 +189,7 @@ fwcfg_add_user_files(void)
 	nvlist_t *nvl;
 
 	nvl = find_config_node("fwcfg");
-	return (
-	    nvl != NULL ? walk_config_nodes(nvl, add_user_file, NULL) : 0);
+	return (nvl != NULL ? walk_config_nodes(nvl, add_user_file, NULL) : 0);
 }
 
 int
@@ -205,15 +204,22 @@ int
 qemu_fwcfg_add_boot_device(
     struct pci_devinst *pi, int bootindex, const char *path)
 {
-	int i, n;
+	int error, i, n;
 
-	if (nboot == MAX_BOOT_DEVICES)
-		return (ENOSPC);
-	if (strlen(path) >= MAX_BOOT_PATH)
-		return (ENAMETOOLONG);
+	if (bootindex < 0)
+		return (0);
+	error = nboot == MAX_BOOT_DEVICES   ? ENOSPC
+	    : strlen(path) >= MAX_BOOT_PATH ? ENAMETOOLONG
+					    : 0;
 	for (i = 0; i < nboot; i++) {
 		if (boot_devices[i].index == bootindex)
-			return (EEXIST);
+			error = EEXIST;
+	}
+	if (error != 0) {
+		EPRINTLN("%s: bootindex %d: %s", pi->pi_name, bootindex,
+		    error == EEXIST ? "another device has it"
+				    : strerror(error));
+		return (error);
 	}
 	for (i = nboot++; i > 0 && boot_devices[i - 1].index > bootindex; i--)
 		boot_devices[i] = boot_devices[i - 1];
@@ -253,9 +259,9 @@ fwcfg_add_bootorder(void)
 	len = 0;
 	for (i = 0; i < nboot; i++) {
 		if (boot_devices[i].func0)
-			len += (size_t)snprintf(text + len, room - len,
-			    "%s,0%s\n", boot_devices[i].path,
-			    boot_devices[i].suffix);
+			len +=
+			    (size_t)snprintf(text + len, room - len, "%s,0%s\n",
+				boot_devices[i].path, boot_devices[i].suffix);
 		len += (size_t)snprintf(text + len, room - len, "%s%s\n",
 		    boot_devices[i].path, boot_devices[i].suffix);
 	}

@@ -193,8 +193,7 @@ netbe_get_cap(const net_backend_t *be)
 		return (0);
 	if (be->be_hdr_len != 0)
 		return (be->be_cap);
-	return (SOFT_CAPS |
-	    (be->be_trusted_sum ? VIRTIO_NET_F_GUEST_CSUM : 0));
+	return (SOFT_CAPS | (be->be_trusted_sum ? VIRTIO_NET_F_GUEST_CSUM : 0));
 }
 
 int
@@ -286,8 +285,8 @@ send_offloaded(net_backend_t *be, const struct virtio_net_hdr *hdr,
 		    !net_parse_tcp(frame, len, &tso))
 			return (-1);
 		tso.mss = hdr->gso_size;
-		if (net_segment(frame, len, &tso, be->be_segbuf,
-			NET_FRAME_MAX, emit_segment, be) < 0)
+		if (net_segment(frame, len, &tso, be->be_segbuf, NET_FRAME_MAX,
+			emit_segment, be) < 0)
 			return (-1);
 		return ((ssize_t)len);
 	}
@@ -382,8 +381,8 @@ fill_rx(net_backend_t *be)
 	/* Both headers end where the frame starts. */
 	room = VNET_HDR_LEN - be->be_hdr_len;
 	do {
-		n = be->be_ops->nb_recv(be, be->be_rxbuf + room,
-		    be->be_hdr_len + NET_FRAME_MAX);
+		n = be->be_ops->nb_recv(
+		    be, be->be_rxbuf + room, be->be_hdr_len + NET_FRAME_MAX);
 		if (n < 0) {
 			be->be_dead = true;
 			mevent_disable(be->be_mevp);
@@ -398,8 +397,7 @@ fill_rx(net_backend_t *be)
 		memcpy(be->be_rxbuf + VNET_HDR_LEN - be->be_fe_hdr_len, &hdr,
 		    be->be_fe_hdr_len);
 	}
-	be->be_rx_len =
-	    (size_t)n - be->be_hdr_len + be->be_fe_hdr_len;
+	be->be_rx_len = (size_t)n - be->be_hdr_len + be->be_fe_hdr_len;
 }
 
 size_t

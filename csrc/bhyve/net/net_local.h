@@ -33,10 +33,10 @@ struct net_backend {
 	void *be_priv;
 	int be_fd; /* -1: never anything to receive */
 	uint64_t be_cap;
-	size_t be_hdr_len;   /* header of frames on the fd */
+	size_t be_hdr_len;    /* header of frames on the fd */
 	size_t be_fe_hdr_len; /* header of frames at the device */
-	bool be_big_tcp;     /* takes TCP frames of any size */
-	bool be_trusted_sum; /* what it sends has valid checksums */
+	bool be_big_tcp;      /* takes TCP frames of any size */
+	bool be_trusted_sum;  /* what it sends has valid checksums */
 
 	net_be_rxeof_t be_cb;
 	void *be_param;
@@ -50,7 +50,7 @@ struct net_backend {
 	uint8_t *be_txbuf;
 	uint8_t *be_segbuf;
 	_Atomic bool be_dead; /* nb_recv said so */
-	bool be_stalled; /* the socket was full for NET_STALL_MS */
+	bool be_stalled;      /* the socket was full for NET_STALL_MS */
 };
 
 /* A full socket is waited for this long, then frames are dropped. */
@@ -63,7 +63,7 @@ ssize_t net_sock_send(net_backend_t *be, const struct iovec *iov, int iovcnt);
  * SOCK_SEQPACKET socket, at whose end it ends).  Its first message is "ok"
  * or the reason why not.  Not hidden: the process finds it by name.
  */
-int bhyve_slirp_helper(int fd, int open, const char *hostfwd)
+int bhyve_slirp_helper(int fd, int open_net, int mtu, const char *hostfwd)
     __attribute__((__visibility__("default")));
 
 #endif

@@ -186,7 +186,7 @@ fix_l4(uint8_t *seg, size_t len, const struct net_tso *tso, size_t done,
 		if (!first)
 			l4[13] &= (uint8_t)~TH_CWR;
 		if (!last)
-			l4[13] &= (uint8_t)~(TH_FIN | TH_PSH);
+			l4[13] &= (uint8_t) ~(TH_FIN | TH_PSH);
 	} else {
 		put16(l4 + 4, (uint16_t)l4len);
 	}
@@ -216,8 +216,8 @@ net_segment(const uint8_t *frame, size_t len, const struct net_tso *tso,
 	do {
 		chunk = payload - done < tso->mss ? payload - done : tso->mss;
 		memcpy(segbuf, frame, tso->hdr_len);
-		memcpy(segbuf + tso->hdr_len, frame + tso->hdr_len + done,
-		    chunk);
+		memcpy(
+		    segbuf + tso->hdr_len, frame + tso->hdr_len + done, chunk);
 		fix_ip(segbuf, tso->hdr_len + chunk, tso, count);
 		fix_l4(segbuf, tso->hdr_len + chunk, tso, done, done == 0,
 		    done + chunk == payload);

@@ -24,10 +24,13 @@
 
 #define HELPER_FD 3
 #define HELPER_START_MS 20000
-#define HELPER_CODE                                              \
-	"import ctypes,sys;a=sys.argv;"                          \
-	"sys.exit(ctypes.CDLL(a[1]).bhyve_slirp_helper("         \
-	"int(a[2]),int(a[3]),a[4].encode()))"
+#define SLIRP_MTU 1500	    /* unless the device has an MTU of its own */
+#define SLIRP_MTU_MIN 576   /* what IPv4 asks of every host */
+#define SLIRP_MTU_MAX 65521 /* libslirp's */
+#define HELPER_CODE                                      \
+	"import ctypes,sys;a=sys.argv;"                  \
+	"sys.exit(ctypes.CDLL(a[1]).bhyve_slirp_helper(" \
+	"int(a[2]),int(a[3]),int(a[4]),a[5].encode()))"
 
 extern char **environ;
 
@@ -36,16 +39,16 @@ struct slirp_priv {
 };
 
 static int
-spawn(const char *self, const char *object, char *open_arg, char *hostfwd,
-    int fd, pid_t *pid)
+spawn(const char *self, const char *object, char *open_arg, char *mtu,
+    char *hostfwd, int fd, pid_t *pid)
 {
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
 	sigset_t all, none;
 	char fd_arg[12];
-	char *argv[] = { (char *)(uintptr_t)self, "-I", "-S", "-c",
-		HELPER_CODE, (char *)(uintptr_t)object, fd_arg, open_arg,
-		hostfwd, NULL };
+	char *argv[] = { (char *)(uintptr_t)self, "-I", "-S", "-c", HELPER_CODE,
+		(char *)(uintptr_t)object, fd_arg, open_arg, mtu, hostfwd,
+		NULL };
 	int error;
 
 	snprintf(fd_arg, sizeof(fd_arg), "%d", HELPER_FD);
@@ -56,8 +59,9 @@ spawn(const char *self, const char *object, char *open_arg, char *hostfwd,
 	posix_spawn_file_actions_init(&fa);
 	posix_spawnattr_init(&attr);
 	/* Its own session: the terminal's signals are not for it. */
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID |
-	    POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	posix_spawnattr_setflags(&attr,
+	    POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
+		POSIX_SPAWN_SETSIGDEF);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &all);
 	error = posix_spawn_file_actions_addopen(
@@ -76,11 +80,12 @@ spawn(const char *self, const char *object, char *open_arg, char *hostfwd,
 
 /* Start the process with one end of a socket pair; the other is be_fd. */
 static int
-start_helper(net_backend_t *be, bool open_net, const char *hostfwd)
+start_helper(
+    net_backend_t *be, bool open_net, unsigned int mtu, const char *hostfwd)
 {
 	struct slirp_priv *sp = be->be_priv;
 	char self[4096];
-	char open_arg[2];
+	char open_arg[2], mtu_arg[12];
 	Dl_info info;
 	ssize_t n;
 	int error, size, sv[2];
@@ -100,7 +105,8 @@ start_helper(net_backend_t *be, bool open_net, const char *hostfwd)
 	be->be_fd = sv[0];
 	open_arg[0] = open_net ? '1' : '0';
 	open_arg[1] = '\0';
-	error = spawn(self, info.dli_fname, open_arg,
+	snprintf(mtu_arg, sizeof(mtu_arg), "%u", mtu);
+	error = spawn(self, info.dli_fname, open_arg, mtu_arg,
 	    (char *)(uintptr_t)hostfwd, sv[1], &sp->sp_pid);
 	close(sv[1]);
 	return (error);
@@ -111,8 +117,9 @@ slirp_init(net_backend_t *be, const char *name, nvlist_t *nvl)
 {
 	struct slirp_priv *sp;
 	struct pollfd pfd;
-	const char *hostfwd;
+	const char *hostfwd, *text;
 	char answer[256];
+	unsigned int mtu;
 	ssize_t n;
 	int error;
 
@@ -122,9 +129,17 @@ slirp_init(net_backend_t *be, const char *name, nvlist_t *nvl)
 		return (ENOMEM);
 	}
 	hostfwd = get_config_value_node(nvl, "hostfwd");
-	error = start_helper(be,
-	    get_config_bool_node_default(nvl, "open", false),
-	    hostfwd != NULL ? hostfwd : "");
+	mtu = SLIRP_MTU;
+	text = get_config_value_node(nvl, "mtu");
+	if (text != NULL && net_parsemtu(text, &mtu) != 0)
+		return (EINVAL);
+	if (mtu < SLIRP_MTU_MIN)
+		mtu = SLIRP_MTU_MIN;
+	if (mtu > SLIRP_MTU_MAX)
+		mtu = SLIRP_MTU_MAX;
+	error =
+	    start_helper(be, get_config_bool_node_default(nvl, "open", false),
+		mtu, hostfwd != NULL ? hostfwd : "");
 	if (error != 0) {
 		EPRINTLN("slirp: starting its process: %s", strerror(error));
 		return (error);

@@ -5,7 +5,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/if_bridge.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,17 +17,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <linux/sockios.h>
-
 #include "debug.h"
 #include "net_local.h"
 
+#define BRIDGE_PORTS 1024
 #define TUN_PATH "/dev/net/tun"
 #define TUN_OFFLOADS (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN)
-#define TAP_CAPS                                                      \
-	(VIRTIO_NET_F_CSUM | VIRTIO_NET_F_GUEST_CSUM |                \
-	    VIRTIO_NET_F_HOST_TSO4 | VIRTIO_NET_F_HOST_TSO6 |         \
-	    VIRTIO_NET_F_HOST_ECN | VIRTIO_NET_F_GUEST_TSO4 |         \
+#define TAP_CAPS                                              \
+	(VIRTIO_NET_F_CSUM | VIRTIO_NET_F_GUEST_CSUM |        \
+	    VIRTIO_NET_F_HOST_TSO4 | VIRTIO_NET_F_HOST_TSO6 | \
+	    VIRTIO_NET_F_HOST_ECN | VIRTIO_NET_F_GUEST_TSO4 | \
 	    VIRTIO_NET_F_GUEST_TSO6 | VIRTIO_NET_F_GUEST_ECN)
 
 /* One ioctl on an interface by its name; 0 or an errno. */
@@ -55,15 +57,39 @@ if_up(const char *name)
 	return (if_ioctl(SIOCSIFFLAGS, &ifr));
 }
 
+/* sysfs may show another network name space; the driver's name does not. */
 static bool
 is_bridge(const char *name)
 {
-	char path[64];
+	struct ethtool_drvinfo info = { .cmd = ETHTOOL_GDRVINFO };
+	struct ifreq ifr = { 0 };
 
-	if (strlen(name) >= IFNAMSIZ || strchr(name, '/') != NULL)
+	if (strlen(name) >= IFNAMSIZ)
 		return (false);
-	snprintf(path, sizeof(path), "/sys/class/net/%s/bridge", name);
-	return (access(path, F_OK) == 0);
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	ifr.ifr_data = (char *)&info;
+	return (if_ioctl(SIOCETHTOOL, &ifr) == 0 &&
+	    strcmp(info.driver, "bridge") == 0);
+}
+
+static bool
+is_port(const char *bridge, int ifindex)
+{
+	int ports[BRIDGE_PORTS] = { 0 };
+	unsigned long args[4] = { BRCTL_GET_PORT_LIST,
+		(unsigned long)(uintptr_t)ports, BRIDGE_PORTS, 0 };
+	struct ifreq ifr = { 0 };
+	int i;
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", bridge);
+	ifr.ifr_data = (char *)args;
+	if (if_ioctl(SIOCDEVPRIVATE, &ifr) != 0)
+		return (false);
+	for (i = 0; i < BRIDGE_PORTS; i++) {
+		if (ports[i] == ifindex)
+			return (true);
+	}
+	return (false);
 }
 
 /* Make the interface a port of the bridge; 0, or an errno after a line. */
@@ -71,30 +97,22 @@ static int
 bridge_add(const char *bridge, const char *name)
 {
 	struct ifreq ifr = { 0 };
-	char path[64], self[64];
-	char *end;
-	ssize_t n;
-	int error;
+	int error, index;
 
 	if (!is_bridge(bridge)) {
 		EPRINTLN("bridge %s: no such bridge", bridge);
 		return (ENODEV);
 	}
 	/* A port of this bridge already: that needs no privilege. */
-	snprintf(path, sizeof(path), "/sys/class/net/%s/master", name);
-	n = readlink(path, self, sizeof(self) - 1);
-	if (n > 0) {
-		self[n] = '\0';
-		end = strrchr(self, '/');
-		if (strcmp(end != NULL ? end + 1 : self, bridge) == 0)
-			return (0);
-	}
+	index = (int)if_nametoindex(name);
+	if (is_port(bridge, index))
+		return (0);
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", bridge);
-	ifr.ifr_ifindex = (int)if_nametoindex(name);
+	ifr.ifr_ifindex = index;
 	error = if_ioctl(SIOCBRADDIF, &ifr);
 	if (error != 0)
-		EPRINTLN("bridge %s: adding %s: %s", bridge, name,
-		    strerror(error));
+		EPRINTLN(
+		    "bridge %s: adding %s: %s", bridge, name, strerror(error));
 	return (error);
 }
 
@@ -123,8 +141,8 @@ tap_open(net_backend_t *be, const char *name, bool create, char *ifname)
 		return (EINVAL);
 	}
 	if (!create && if_nametoindex(name) == 0) {
-		EPRINTLN("tap %s: no such interface (\"create\" makes it)",
-		    name);
+		EPRINTLN(
+		    "tap %s: no such interface (\"create\" makes it)", name);
 		return (ENODEV);
 	}
 	be->be_fd = open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -220,8 +238,8 @@ tap_recv(net_backend_t *be, void *buf, size_t size)
 	/* EIO: the interface is down, which may pass. */
 	if (errno == EAGAIN || errno == EINTR || errno == EIO)
 		return (0);
-	EPRINTLN("tap: read: %s; nothing is received any more",
-	    strerror(errno));
+	EPRINTLN(
+	    "tap: read: %s; nothing is received any more", strerror(errno));
 	return (-1);
 }
 

@@ -76,8 +76,8 @@ unix_init(net_backend_t *be, const char *name, nvlist_t *nvl)
 	path = get_config_value_node(nvl, "path");
 	error = set_addr(&sun, path, "path");
 	if (error == 0)
-		error = set_addr(&up->up_peer,
-		    get_config_value_node(nvl, "peer"), "peer");
+		error = set_addr(
+		    &up->up_peer, get_config_value_node(nvl, "peer"), "peer");
 	if (error != 0)
 		return (error);
 	be->be_fd =
@@ -87,8 +87,7 @@ unix_init(net_backend_t *be, const char *name, nvlist_t *nvl)
 	    bind(be->be_fd, (struct sockaddr *)&sun, sizeof(sun)) != 0)
 		error = errno;
 	if (error != 0) {
-		EPRINTLN("network backend unix: %s: %s", path,
-		    strerror(error));
+		EPRINTLN("network backend unix: %s: %s", path, strerror(error));
 		return (error);
 	}
 	up->up_path = strdup(path);

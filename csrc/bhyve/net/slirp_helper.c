@@ -24,7 +24,6 @@
 #include "net_local.h"
 
 #define LIBSLIRP "libslirp.so.0"
-#define SLIRP_MTU 2048
 #define MAX_POLLFDS 2048
 #define MAX_TIMERS 8
 
@@ -95,8 +94,8 @@ struct helper {
 
 	Slirp *(*slirp_new)(
 	    const SlirpConfig *cfg, const SlirpCb *cb, void *opaque);
-	void (*fill)(Slirp *slirp, uint32_t *timeout, SlirpAddPollCb add,
-	    void *opaque);
+	void (*fill)(
+	    Slirp *slirp, uint32_t *timeout, SlirpAddPollCb add, void *opaque);
 	void (*poll)(Slirp *slirp, int select_error, SlirpGetREventsCb get,
 	    void *opaque);
 	void (*input)(Slirp *slirp, const uint8_t *pkt, int len);
@@ -134,8 +133,7 @@ cb_send_packet(const void *buf, size_t len, void *opaque)
 	n = send(h->fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n < 0 && errno == EAGAIN && !h->stalled) {
 		if (poll(&pfd, 1, NET_STALL_MS) == 1)
-			n = send(
-			    h->fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+			n = send(h->fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 		h->stalled = n < 0;
 	} else if (n >= 0) {
 		h->stalled = false;
@@ -262,24 +260,23 @@ static const SlirpCb callbacks = {
 static bool
 load(struct helper *h)
 {
-	static const char *const names[] = { "slirp_new",
-		"slirp_pollfds_fill", "slirp_pollfds_poll", "slirp_input",
-		"slirp_add_hostfwd" };
+	static const char *const names[] = { "slirp_new", "slirp_pollfds_fill",
+		"slirp_pollfds_poll", "slirp_input", "slirp_add_hostfwd" };
 	void *lib, *syms[5];
 	int i;
 
 	lib = dlopen(LIBSLIRP, RTLD_NOW);
 	if (lib == NULL) {
-		answer(h->fd, "%s cannot be loaded (Debian: apt install "
-			      "libslirp0)",
+		answer(h->fd,
+		    "%s cannot be loaded (Debian: apt install "
+		    "libslirp0)",
 		    LIBSLIRP);
 		return (false);
 	}
 	for (i = 0; i < 5; i++) {
 		syms[i] = dlsym(lib, names[i]);
 		if (syms[i] == NULL) {
-			answer(h->fd, "%s: no function %s", LIBSLIRP,
-			    names[i]);
+			answer(h->fd, "%s: no function %s", LIBSLIRP, names[i]);
 			return (false);
 		}
 	}
@@ -351,7 +348,7 @@ forward(struct helper *h, Slirp *slirp, const char *rule)
 }
 
 static Slirp *
-set_up(struct helper *h, int open_net, const char *hostfwd)
+set_up(struct helper *h, int open_net, int mtu, const char *hostfwd)
 {
 	SlirpConfig cfg = { .version = 1 };
 	char *rule, *rules, *walk;
@@ -364,8 +361,10 @@ set_up(struct helper *h, int open_net, const char *hostfwd)
 	cfg.vhost = addr("10.0.2.2");
 	cfg.vdhcp_start = addr("10.0.2.15");
 	cfg.vnameserver = addr("10.0.2.3");
-	cfg.if_mtu = SLIRP_MTU;
-	cfg.if_mru = SLIRP_MTU;
+	/* libslirp may overlook the MSS that the guest's SYN offers, so its
+	 * segments must fit the guest's MTU by themselves. */
+	cfg.if_mtu = (size_t)mtu;
+	cfg.if_mru = (size_t)mtu;
 	slirp = h->slirp_new(&cfg, &callbacks, h);
 	if (slirp == NULL) {
 		answer(h->fd, "slirp_new failed");
@@ -450,7 +449,7 @@ loop(struct helper *h, Slirp *slirp, uint8_t *buf)
 }
 
 int
-bhyve_slirp_helper(int fd, int open_net, const char *hostfwd)
+bhyve_slirp_helper(int fd, int open_net, int mtu, const char *hostfwd)
 {
 	struct rlimit no_core = { 0, 0 };
 	struct helper *h;
@@ -470,7 +469,7 @@ bhyve_slirp_helper(int fd, int open_net, const char *hostfwd)
 		return (1);
 	}
 	h->fd = fd;
-	slirp = load(h) ? set_up(h, open_net, hostfwd) : NULL;
+	slirp = load(h) ? set_up(h, open_net, mtu, hostfwd) : NULL;
 	if (slirp != NULL) {
 		answer(fd, "ok");
 		loop(h, slirp, buf);

@@ -233,7 +233,7 @@ bar_map(struct pci_devinst *pi, int idx)
 	bar->wanted = true;
 	nblocked++;
 	try_map(pi, idx);
-	if (!bar->mapped)
+	if (!bar->mapped && !(bar->type == PCIBAR_IO && bar->addr > 0xffff))
 		GUEST_LOG("%s: BAR%d at 0x%" PRIx64 " conflicts, not mapped",
 		    pi->pi_name, idx, bar->addr);
 }
@@ -319,8 +319,9 @@ pci_bar_cfgwrite(struct pci_devinst *pi, int idx, uint32_t val)
 
 	switch (bar->type) {
 	case PCIBAR_IO:
-		/* Ports have 16 bits; the upper half reads as zero. */
-		reg = val & 0xffff & (uint32_t) ~(bar->size - 1);
+		/* Ports have 16 bits, but SeaBIOS sizes with all 32: a BAR
+		 * above 64 KB is not on the bus. */
+		reg = val & (uint32_t) ~(bar->size - 1);
 		bar_move(pi, idx, reg);
 		reg |= bar->lobits;
 		break;

@@ -62,13 +62,39 @@ pci_hostbridge_init(struct pci_devinst *pi, nvlist_t *nvl)
 	return (pci_emul_add_pciecap(pi, PCIEM_TYPE_ROOT_PORT));
 }
 
+/*
+ * illumos' managers spell the device id "device=", which is the name of the
+ * model in the tree: it becomes "devid".
+ */
+static int
+pci_hostbridge_legacy_config(nvlist_t *nvl, const char *opts)
+{
+	char *copy, *next, *word;
+	int error;
+
+	if (opts == NULL)
+		return (0);
+	next = copy = strdup(opts);
+	if (copy == NULL)
+		return (-1);
+	error = 0;
+	while (error == 0 && (word = strsep(&next, ",")) != NULL) {
+		if (strncmp(word, "device=", 7) == 0)
+			error = set_config_value_node(nvl, "devid", word + 7);
+		else
+			error = pci_parse_legacy_config(nvl, word);
+	}
+	free(copy);
+	return (error);
+}
+
 static int
 pci_amd_hostbridge_legacy_config(nvlist_t *nvl, const char *opts)
 {
 	if (set_config_value_node(nvl, "vendor", "0x1022") != 0 ||
 	    set_config_value_node(nvl, "devid", "0x7432") != 0)
 		return (-1);
-	return (pci_parse_legacy_config(nvl, opts));
+	return (pci_hostbridge_legacy_config(nvl, opts));
 }
 
 static const struct pci_devemu pci_de_amd_hostbridge = {
@@ -80,6 +106,7 @@ PCI_EMUL_SET(pci_de_amd_hostbridge);
 
 static const struct pci_devemu pci_de_hostbridge = {
 	.pe_emu = "hostbridge",
+	.pe_legacy_config = pci_hostbridge_legacy_config,
 	.pe_init = pci_hostbridge_init,
 };
 PCI_EMUL_SET(pci_de_hostbridge);

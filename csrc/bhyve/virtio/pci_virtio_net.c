@@ -30,9 +30,9 @@
 /* Sent frames after which the driver hears of them. */
 #define VTNET_TX_BATCH 64
 
-#define VTNET_S_HOSTCAPS                                                 \
+#define VTNET_S_HOSTCAPS                                                   \
 	(VIRTIO_NET_F_MAC | VIRTIO_NET_F_STATUS | VIRTIO_NET_F_MRG_RXBUF | \
-	    VIRTIO_F_NOTIFY_ON_EMPTY | VIRTIO_RING_F_INDIRECT_DESC |     \
+	    VIRTIO_F_NOTIFY_ON_EMPTY | VIRTIO_RING_F_INDIRECT_DESC |       \
 	    VIRTIO_RING_F_EVENT_IDX)
 
 #define VIRTIO_NET_S_LINK_UP 1
@@ -443,8 +443,7 @@ pci_vtnet_cleanup(struct pci_devinst *pi)
 }
 
 static int
-vtnet_options(
-    struct pci_vtnet_softc *sc, struct pci_devinst *pi, nvlist_t *nvl)
+vtnet_options(struct pci_vtnet_softc *sc, struct pci_devinst *pi, nvlist_t *nvl)
 {
 	const char *text;
 	unsigned int mtu;
@@ -471,7 +470,7 @@ static int
 pci_vtnet_init(struct pci_devinst *pi, nvlist_t *nvl)
 {
 	struct pci_vtnet_softc *sc;
-	char name[16];
+	char name[32];
 	int i;
 
 	sc = calloc(1, sizeof(*sc));
@@ -484,8 +483,7 @@ pci_vtnet_init(struct pci_devinst *pi, nvlist_t *nvl)
 	pthread_mutex_init(&sc->vsc_tx_mtx, NULL);
 	pthread_cond_init(&sc->vsc_tx_cond, NULL);
 	sc->vsc_consts = vtnet_vi_consts;
-	vi_softc_linkup(
-	    &sc->vsc_vs, &sc->vsc_consts, sc, pi, sc->vsc_queues);
+	vi_softc_linkup(&sc->vsc_vs, &sc->vsc_consts, sc, pi, sc->vsc_queues);
 	sc->vsc_vs.vs_mtx = &sc->vsc_mtx;
 	for (i = 0; i < VTNET_MAXQ; i++)
 		sc->vsc_queues[i].vq_qsize = VTNET_RINGSZ;
@@ -494,19 +492,17 @@ pci_vtnet_init(struct pci_devinst *pi, nvlist_t *nvl)
 	if (vtnet_options(sc, pi, nvl) != 0)
 		goto fail;
 	(void)netbe_set_cap(sc->vsc_be, 0, VNET_HDR_LEN_LEGACY);
-	vi_set_identity(
-	    pi, VIRTIO_DEV_NET, PCIC_NETWORK, VIRTIO_ID_NETWORK);
+	vi_set_identity(pi, VIRTIO_DEV_NET, PCIC_NETWORK, VIRTIO_ID_NETWORK);
 	if (vi_intr_init(&sc->vsc_vs, 1, fbsdrun_virtio_msix()) != 0 ||
 	    vi_set_io_bar(&sc->vsc_vs, 0) != 0)
 		goto fail;
-	if (pthread_create(
-		&sc->vsc_tx_tid, NULL, pci_vtnet_tx_thread, sc) != 0) {
+	if (pthread_create(&sc->vsc_tx_tid, NULL, pci_vtnet_tx_thread, sc) !=
+	    0) {
 		EPRINTLN("virtio-net: no thread");
 		goto fail;
 	}
 	sc->vsc_tx_started = true;
-	snprintf(name, sizeof(name), "vtnet-%d:%d tx", pi->pi_slot,
-	    pi->pi_func);
+	snprintf(name, sizeof(name), "vtnet%d:%d tx", pi->pi_slot, pi->pi_func);
 	pthread_setname_np(sc->vsc_tx_tid, name);
 	pi->pi_arg = sc;
 	return (0);

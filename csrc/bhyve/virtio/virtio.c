@@ -461,6 +461,8 @@ vi_pci_write(struct pci_devinst *pi, int baridx, uint64_t offset, int size,
 		(void)pci_emul_msix_twrite(pi, offset, size, value);
 		return;
 	}
+	if (size < 4)
+		value &= (1UL << (size * 8)) - 1;
 	vi_lock(vs);
 	if (vs->vs_modern && baridx == VI_MODERN_BAR)
 		vi_modern_write(vs, offset, size, (uint32_t)value);

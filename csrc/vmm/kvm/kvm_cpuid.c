@@ -12,6 +12,9 @@
 #define CPUID_MAX 256
 #define HV_LEAF 0x40000000u
 #define EXT_LEAF 0x80000000u
+#define XSAVE_LEAF 0xdu
+#define C1_TSC_DEADLINE (1u << 24)
+#define C1_XSAVE (1u << 26)
 
 static struct kvm_cpuid2 *
 cpuid_alloc(void)
@@ -24,13 +27,30 @@ cpuid_alloc(void)
 	return (c);
 }
 
+static struct kvm_cpuid_entry2 *
+cpuid_entry(struct kvm_cpuid2 *c, uint32_t leaf)
+{
+	for (uint32_t i = 0; i < c->nent; i++)
+		if (c->entries[i].function == leaf)
+			return (&c->entries[i]);
+	return (NULL);
+}
+
 int
 kvm_cpuid_init(struct kvm_vm *kv)
 {
+	struct kvm_cpuid_entry2 *e;
+
 	kv->supported = cpuid_alloc();
-	if (kv->supported == NULL)
+	if (kv->supported == NULL ||
+	    KVM_IOCTL(kv->dev_fd, KVM_GET_SUPPORTED_CPUID, kv->supported) < 0)
 		return (-1);
-	return (KVM_IOCTL(kv->dev_fd, KVM_GET_SUPPORTED_CPUID, kv->supported));
+	/* The timer mode of its local APIC, which KVM does not list there. */
+	e = cpuid_entry(kv->supported, 1);
+	if (e != NULL &&
+	    ioctl(kv->fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0)
+		e->ecx |= C1_TSC_DEADLINE;
+	return (0);
 }
 
 static const struct kvm_cpuid_entry2 *
@@ -160,11 +180,56 @@ cpuid_add_range(struct kvm_vcpu *kc, struct kvm_cpuid2 *c, uint32_t first)
 	}
 }
 
+/*
+ * A KVM that lets guest code run as it is cannot hide instructions and shows
+ * them in what it was told.  XSAVE without its leaf would be a riddle for the
+ * guest: systems do without it where leaf 0xd is past the last one.
+ */
+static int
+cpuid_imposed_xsave(struct kvm_vcpu *kc, struct kvm_cpuid2 *told, bool *imposed)
+{
+	struct kvm_cpuid_entry2 *e;
+	struct kvm_cpuid2 *now;
+
+	*imposed = false;
+	e = cpuid_entry(told, 1);
+	if (!kc->kv->interpreted || e == NULL || (e->ecx & C1_XSAVE) != 0)
+		return (0);
+	now = cpuid_alloc();
+	if (now == NULL)
+		return (-1);
+	if (KVM_IOCTL(kc->fd, KVM_GET_CPUID2, now) < 0) {
+		free(now);
+		return (-1);
+	}
+	e = cpuid_entry(now, 1);
+	*imposed = e != NULL && (e->ecx & C1_XSAVE) != 0;
+	free(now);
+	return (0);
+}
+
+static void
+cpuid_cut_xsave(struct kvm_cpuid2 *c)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < c->nent; i++) {
+		if (c->entries[i].function >= XSAVE_LEAF &&
+		    c->entries[i].function < HV_LEAF)
+			continue;
+		c->entries[n++] = c->entries[i];
+	}
+	c->nent = n;
+	if (c->entries[0].eax >= XSAVE_LEAF)
+		c->entries[0].eax = XSAVE_LEAF - 1;
+}
+
 /* Returns 0, or -1 with errno. */
 int
 kvm_cpuid_set(struct kvm_vcpu *kc)
 {
 	struct kvm_cpuid2 *c;
+	bool imposed;
 	int rc;
 
 	c = cpuid_alloc();
@@ -175,6 +240,12 @@ kvm_cpuid_set(struct kvm_vcpu *kc)
 	cpuid_add_range(kc, c, HV_LEAF);
 	cpuid_add_range(kc, c, EXT_LEAF);
 	rc = KVM_IOCTL(kc->fd, KVM_SET_CPUID2, c);
+	if (rc == 0)
+		rc = cpuid_imposed_xsave(kc, c, &imposed);
+	if (rc == 0 && imposed) {
+		cpuid_cut_xsave(c);
+		rc = KVM_IOCTL(kc->fd, KVM_SET_CPUID2, c);
+	}
 	free(c);
 	if (rc < 0)
 		return (-1);

@@ -31,23 +31,24 @@
 
 #define MSR_BATCH 16
 
-/* The core's: see vmm_rdmsr(). */
+/* The core's: see vmm_rdmsr(); the last is user space's (xmsr.c). */
 static const struct {
 	uint32_t base;
 	uint32_t count;
 } core_msrs[] = {
-	{ 0x17, 1 },	/* PLATFORM_ID */
-	{ 0x3a, 1 },	/* FEATURE_CONTROL */
-	{ 0x79, 1 },	/* BIOS_UPDT_TRIG */
-	{ 0x8b, 1 },	/* BIOS_SIGN */
-	{ 0xce, 1 },	/* PLATFORM_INFO */
-	{ 0xfe, 1 },	/* MTRRCAP */
-	{ 0x179, 2 },	/* MCG_CAP, MCG_STATUS */
-	{ 0x1a0, 1 },	/* MISC_ENABLE */
-	{ 0x1ad, 2 },	/* TURBO_RATIO_LIMIT */
-	{ 0x200, 120 }, /* MTRRs, PAT */
-	{ 0x2ff, 1 },	/* MTRRdefType */
-	{ 0x400, 128 }, /* machine check banks */
+	{ 0x17, 1 },	   /* PLATFORM_ID */
+	{ 0x3a, 1 },	   /* FEATURE_CONTROL */
+	{ 0x79, 1 },	   /* BIOS_UPDT_TRIG */
+	{ 0x8b, 1 },	   /* BIOS_SIGN */
+	{ 0xce, 1 },	   /* PLATFORM_INFO */
+	{ 0xfe, 1 },	   /* MTRRCAP */
+	{ 0x179, 2 },	   /* MCG_CAP, MCG_STATUS */
+	{ 0x1a0, 1 },	   /* MISC_ENABLE */
+	{ 0x1ad, 2 },	   /* TURBO_RATIO_LIMIT */
+	{ 0x200, 120 },	   /* MTRRs, PAT */
+	{ 0x2ff, 1 },	   /* MTRRdefType */
+	{ 0x400, 128 },	   /* machine check banks */
+	{ 0xc0010015, 1 }, /* AMD's HWCR: the TSC counts at P0's pace */
 };
 #define NCORE (sizeof(core_msrs) / sizeof(core_msrs[0]))
 _Static_assert(NCORE <= KVM_MSR_FILTER_MAX_RANGES, "as many as KVM takes");

@@ -67,13 +67,13 @@ state_seg(struct soft_arch_state *a, int i)
 }
 
 /* Plain registers: name and member. */
-#define EACH_REG(X)                                                 \
-	X(VM_REG_GUEST_RIP, rip)                                    \
-	X(VM_REG_GUEST_RFLAGS, rflags)                              \
-	X(VM_REG_GUEST_CR0, cr0) X(VM_REG_GUEST_CR2, cr2)           \
-	    X(VM_REG_GUEST_CR3, cr3) X(VM_REG_GUEST_CR4, cr4)       \
-		X(VM_REG_GUEST_TPR, cr8) X(VM_REG_GUEST_EFER, efer) \
-		    X(VM_REG_GUEST_XCR0, xcr0)
+#define EACH_REG(X)                                           \
+	X(VM_REG_GUEST_RIP, rip)                              \
+	X(VM_REG_GUEST_RFLAGS, rflags)                        \
+	X(VM_REG_GUEST_CR0, cr0)                              \
+	X(VM_REG_GUEST_CR2, cr2) X(VM_REG_GUEST_CR3, cr3)     \
+	    X(VM_REG_GUEST_CR4, cr4) X(VM_REG_GUEST_TPR, cr8) \
+		X(VM_REG_GUEST_EFER, efer) X(VM_REG_GUEST_XCR0, xcr0)
 
 static int
 get_registers(struct kvm_vcpu *kc, struct soft_arch_state *a)

@@ -1,6 +1,6 @@
 /*
  * Instructions about descriptors: LLDT, LTR, SLDT, STR, LAR, LSL, VERR,
- * VERW, ARPL.
+ * VERW, ARPL; far pointers: LES, LDS, LSS, LFS, LGS.
  */
 #include "sys_local.h"
 
@@ -246,3 +246,30 @@ BIND(lar, op_lar)
 BIND(lsl, op_lsl)
 BIND(verify, op_verify)
 BIND(arpl, op_arpl)
+
+/* ---- LES, LDS, LSS, LFS, LGS: in->arg is the segment register ---- */
+
+static void
+op_load_far(struct softcpu *cpu, const struct insn *in)
+{
+	uint64_t lin, off;
+	uint16_t sel;
+	int size = in->aux;
+
+	if (!soft_ea(cpu, in, size + 2, false, &lin))
+		return;
+	off = 0;
+	if (!soft_ld_bytes(cpu, in, lin, &off, size) ||
+	    !soft_ld_bytes(cpu, in, lin + (unsigned)size, &sel, 2))
+		return;
+	cpu->rip = soft_rip(cpu, in);
+	if (!soft_load_seg(cpu, (int)in->arg, sel))
+		return;
+	if (size == 2)
+		WREG(cpu, in->reg) = (uint16_t)off;
+	else
+		cpu->gpr[in->reg] = off;
+	soft_end(cpu, in);
+}
+
+BIND(load_far, op_load_far)

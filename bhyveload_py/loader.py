@@ -1,0 +1,227 @@
+"""The loader itself: its environment, and files that it has loaded.
+
+Everything stays in this process until a kernel is booted, so that a VM is not
+touched by a run that fails.
+"""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from . import freebsd, kernelelf, loaderconf, modmeta
+from .devices import Devices
+from .errors import LoadError
+from .loaderconf import LoaderConf, ModuleWish
+from .preload import Preloaded
+from .volume import Node, read_chunks, read_file
+
+_MAX_CONF = 1 << 20
+_MAX_NEEDS = 16
+_FSTAB = "/etc/fstab"
+
+
+@dataclass(slots=True)
+class Loader:
+    """One run of the loader: `limit` is where guest memory for it ends."""
+
+    devices: Devices
+    limit: int
+    say: Callable[[str], None]
+    conf: LoaderConf = field(default_factory=LoaderConf)
+    files: list[Preloaded] = field(default_factory=list)
+    args: str = ""
+    provided: set[str] | None = None
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment, which the kernel gets too."""
+        return self.conf.env
+
+    # ---- reading ----
+
+    def read_text(self, path: str) -> bytes | None:
+        """Return a small file, or None if there is none."""
+        node = self.devices.file(path)
+        return None if node is None else bytes(read_file(node, path, _MAX_CONF))
+
+    def read_conf(self) -> None:
+        """Read loader.conf and the files it names."""
+        loaderconf.read_all(self.conf, self.read_text, self.devices.names, self.warn)
+
+    def warn(self, text: str) -> None:
+        """Report what is skipped."""
+        self.say(text + "\n")
+
+    def _find(self, path: str) -> Node | None:
+        """Return the file at `path`, or its gzip'ed form."""
+        return self.devices.file(path) or self.devices.file(f"{path}.gz")
+
+    def _image(self, node: Node, path: str) -> bytearray:
+        """Return a file's bytes, unpacked if it is gzip'ed."""
+        if node.read(0, 2) != b"\x1f\x8b":
+            return read_file(node, path, self.limit)
+        data = bytearray()
+        unzip = zlib.decompressobj(31)
+        try:
+            for chunk in read_chunks(node, path, self.limit):
+                todo = chunk
+                while todo and not unzip.eof:
+                    data += unzip.decompress(todo, 1 << 20)
+                    todo = unzip.unconsumed_tail
+                    if len(data) > self.limit:
+                        raise LoadError(
+                            f"{path}: unpacks to more than {self.limit >> 20} MiB"
+                        )
+        except zlib.error as error:
+            raise LoadError(f"{path}: damaged gzip data: {error}") from None
+        if not unzip.eof:
+            raise LoadError(f"{path}: damaged gzip data: it ends early")
+        return data
+
+    # ---- loading ----
+
+    def kernel_paths(self, name: str = "") -> list[str]:
+        """Return where a kernel is looked for, best first."""
+        name = name or self.env.get("kernel", "kernel")
+        paths = []
+        for boot in self.env.get("bootfile", "kernel").split(";"):
+            if boot.startswith("/"):
+                paths.append(boot)
+            elif name.startswith("/") or ":" in name:
+                paths += [name, f"{name}/{boot}"]
+            else:
+                paths += [f"/boot/{name}/{boot}", f"/boot/{name}", f"/{name}"]
+        return paths
+
+    def load_kernel(self, name: str = "") -> None:
+        """Load a kernel by name or path; others must be unloaded before."""
+        if self.files:
+            raise LoadError("a kernel is loaded already: unload it first")
+        for path in self.kernel_paths(name):
+            node = self._find(path)
+            if node is None:
+                continue
+            self.say(f"Loading {path}\n")
+            image = self._image(node, path)
+            self.files.append(kernelelf.load_kernel(image, path, self.limit))
+            meta = modmeta.read(image, path)
+            self.provided = meta.provides if meta.known else None
+            self.env["kernelname"] = path
+            folder = path.rpartition("/")[0]
+            old = self.env.get("module_path", "")
+            if folder not in old.split(";"):
+                self.env["module_path"] = f"{folder};{old}".strip(";")
+            return
+        tried = ", ".join(self.kernel_paths(name))
+        raise LoadError(f"{self.devices.current}: no kernel: tried {tried}")
+
+    def _module_node(self, name: str) -> tuple[str, Node]:
+        """Return path and node of a module or another file by its name."""
+        if name.startswith("/") or ":" in name:
+            folders = [""]
+        else:
+            path = self.env.get("module_path", "").replace(",", ";")
+            folders = [f"{folder}/" for folder in path.split(";") if folder]
+        for folder in folders:
+            for suffix in ("", ".ko"):
+                path = f"{folder}{name}{suffix}"
+                node = self._find(path)
+                if node is not None:
+                    return path, node
+        raise LoadError(f"{name}: no such file or module")
+
+    def load_file(
+        self, name: str, kind: str = "", args: str = "", depth: int = 0
+    ) -> None:
+        """Load a module after those it needs, or with `kind` a file as it is."""
+        if not self.files:
+            raise LoadError(f"{name}: load a kernel before its modules")
+        path, node = self._module_node(name)
+        if any(file.name == path for file in self.files):
+            return
+        self.say(f"Loading {path}\n")
+        image = self._image(node, path)
+        module = kind in ("", "module")
+        if module:
+            self._load_needs(modmeta.read(image, path), path, depth)
+        dest = freebsd.next_place(self.files)
+        if module:
+            file = kernelelf.load_module(image, path, dest, self.limit)
+        else:
+            file = kernelelf.load_raw(image, path, kind, dest, self.limit)
+        file.args = args
+        self.files.append(file)
+
+    def _load_needs(self, meta: modmeta.ModMeta, path: str, depth: int) -> None:
+        """Load the modules that a module needs and nothing loaded provides.
+
+        A kernel that does not say what it provides is asked at boot instead.
+        """
+        if self.provided is None:
+            return
+        self.provided |= meta.provides
+        for need in meta.needs:
+            if need == "kernel" or need in self.provided:
+                continue
+            if depth >= _MAX_NEEDS:
+                raise LoadError(f"{path}: modules need each other too deeply")
+            try:
+                self.load_file(need, depth=depth + 1)
+            except LoadError as error:
+                raise LoadError(f"{path} needs module {need}: {error}") from None
+            self.provided.add(need)
+
+    def load_configured(self) -> None:
+        """Load what loader.conf wants: the kernel, then each module.
+
+        A module that cannot be had is reported, as FreeBSD's loader does.
+        """
+        if not self.files:
+            self.load_kernel()
+        for wish in self.conf.wanted():
+            self._load_wish(wish)
+
+    def _load_wish(self, wish: ModuleWish) -> None:
+        try:
+            self.load_file(wish.path, wish.type, wish.flags)
+        except LoadError as error:
+            self.warn(f"{wish.name}: {error}")
+
+    def unload(self) -> None:
+        """Forget all that was loaded."""
+        self.files.clear()
+        self.provided = None
+        self.env.pop("kernelname", None)
+
+    # ---- environment ----
+
+    def set_devices(self) -> None:
+        """Put the current device into the environment."""
+        for name in ("currdev", "loaddev"):
+            self.env[name] = f"{self.devices.current}:"
+
+    def find_root(self) -> None:
+        """Name the root file system for the kernel, from /etc/fstab."""
+        if "vfs.root.mountfrom" in self.env:
+            return
+        text = (self.read_text(_FSTAB) or b"").decode("utf-8", "replace")
+        for line in text.split("\n")[:1000]:
+            fields = line.split("#")[0].split()
+            if len(fields) >= 3 and fields[1] == "/":
+                device, _, kind, *rest = fields
+                self.env["vfs.root.mountfrom"] = f"{kind}:{device}"
+                if rest:
+                    self.env.setdefault("vfs.root.mountfrom.options", rest[0])
+                return
+
+
+def start_environment(given: list[str]) -> dict[str, str]:
+    """Return the first environment: -e's values, then bhyveload's own.
+
+    Of two values of one name the first counts.
+    """
+    env: dict[str, str] = {}
+    for text in [*given, "smbios.bios.vendor=BHYVE", "boot_serial=1"]:
+        name, _, value = text.partition("=")
+        env.setdefault(name, value)
+    return env | {"LINES": "24", "console": "userboot", "prompt": "OK"}

@@ -1,0 +1,264 @@
+"""Linux's own drivers on ahci and nvme; option errors; a hostile driver.
+
+Debian's cloud kernel has no AHCI driver, so the ordinary kernel is used.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import guestfiles, kmods
+from support.machine import SLOTS, Machine
+
+HERE = Path(__file__).parent
+CACHE = HERE.parents[1] / "build" / "guest"
+CSRC = HERE.parents[1] / "csrc"
+MODULES = ("ahci", "sd_mod", "sr_mod", "isofs", "crc32c_generic", "ext4", "nvme")
+BAD = re.compile(
+    r"BUG|WARNING|Oops|Call Trace|I/O error|exception Emask|failed command|"
+    r"invalid SUBNQN|nvme.*(timeout|fail)|ata\d.*(timeout|fail)"
+)
+DISKS = {
+    "ahci-msi": ("ahci-hd", "sda", "quiet"),
+    "ahci-intx": ("ahci-hd", "sda", "quiet pci=nomsi"),
+    "nvme-msix": ("nvme", "nvme0n1", "quiet"),
+    "nvme-intx": ("nvme", "nvme0n1", "quiet pci=nomsi"),
+}
+MD5 = re.compile(r"\b[0-9a-f]{32}\b")
+
+needs_ext4 = pytest.mark.skipif(
+    shutil.which("mke2fs") is None, reason="no e2fsprogs on this host"
+)
+
+
+@pytest.fixture(scope="session")
+def storage_linux(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Return kernel and initrd, or skip with the reason."""
+    try:
+        cloud = guestfiles.debian_kernel(CACHE).parents[1].name
+        guestfiles.fetch(cloud.replace("-cloud", ""), CACHE / "generic")
+        kernel = guestfiles.debian_kernel(CACHE / "generic")
+        out = tmp_path_factory.mktemp("storage") / "initrd.cpio"
+        kmods.initrd(CACHE / "generic", out, MODULES, {})
+    except guestfiles.GuestUnavailableError as error:
+        pytest.skip(f"no Debian guest: {error}")
+    return str(kernel), str(out)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with Machine(tmp_path / "vmm") as made:
+        yield made
+
+
+def make_disk(path: Path, size: int = 64 << 20) -> Path:
+    """Write an empty ext4 file system."""
+    path.write_bytes(b"")
+    os.truncate(path, size)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", path], check=True)
+    return path
+
+
+def host_copy(disk: Path, name: str) -> bytes:
+    """Return a file of a disk that no guest uses, after checking the disk."""
+    fsck = subprocess.run(
+        ["e2fsck", "-fn", disk], capture_output=True, text=True, check=False
+    )
+    assert fsck.returncode == 0, fsck.stdout
+    out = disk.with_suffix(".out")
+    subprocess.run(
+        ["debugfs", "-R", f"dump /{name} {out}", disk], check=True, capture_output=True
+    )
+    return out.read_bytes()
+
+
+def boot(
+    m: Machine, linux: tuple[str, str], *devices: str, args: str = "quiet"
+) -> None:
+    """Boot with each device in a slot of its own; return at the prompt."""
+    kernel, initrd = linux
+    m.load(
+        *("-m", "512M", "--kernel", kernel, "--initrd", initrd),
+        *("--cmdline", f"console=ttyS0 {args}"),
+    )
+    slots = list(SLOTS)
+    for number, device in enumerate(devices, 3):
+        slots += ["-s", f"{number},{device}"]
+    m.start("-c", "2", "-m", "512M", slots=tuple(slots))
+    m.expect("GUEST-READY", 180)
+    m.expect("guest# ", 30)
+
+
+def poweroff(m: Machine) -> None:
+    """Look at the kernel's log, then power off."""
+    log = m.shell("dmesg")
+    assert not BAD.search(log), BAD.search(log)
+    m.send("poweroff\n")
+    assert m.wait() == 1
+
+
+@needs_ext4
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", DISKS)
+def test_files_reach_the_disk(
+    machine: Machine, storage_linux: tuple[str, str], tmp_path: Path, kind: str
+) -> None:
+    model, name, args = DISKS[kind]
+    disk = make_disk(tmp_path / "disk.img")
+    boot(machine, storage_linux, f"{model},{disk}", args=args)
+    lines = machine.shell(f"grep -E '{model[:4]}' /proc/interrupts")
+    assert ("fasteoi" in lines) == kind.endswith("intx"), lines
+    machine.shell(f"mkdir /mnt; mount -t ext4 /dev/{name} /mnt")
+    machine.shell("dd if=/dev/urandom of=/mnt/a bs=1M count=16 conv=fsync", 120)
+    machine.shell("for i in 1 2; do cp /mnt/a /mnt/c$i & done; wait; sync", 120)
+    machine.shell("echo 3 > /proc/sys/vm/drop_caches")
+    sums = MD5.findall(machine.shell("echo; md5sum /mnt/a /mnt/c1 /mnt/c2", 120))
+    assert len(sums) == 3
+    assert len(set(sums)) == 1
+    full = disk.stat().st_blocks
+    machine.shell("rm /mnt/c1; sync; fstrim /mnt; umount /mnt", 120)
+    assert disk.stat().st_blocks < full - (14 << 11)
+    poweroff(machine)
+    for copy in ("a", "c2"):
+        assert hashlib.md5(host_copy(disk, copy)).hexdigest() == sums[0]
+
+
+@needs_ext4
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ahci-msi", "nvme-msix"])
+def test_a_killed_bhyve_loses_nothing_synced(
+    machine: Machine, storage_linux: tuple[str, str], tmp_path: Path, kind: str
+) -> None:
+    model, name, _ = DISKS[kind]
+    disk = make_disk(tmp_path / "disk.img")
+    boot(machine, storage_linux, f"{model},{disk}")
+    machine.shell(f"mkdir /mnt; mount -t ext4 /dev/{name} /mnt")
+    machine.shell("dd if=/dev/urandom of=/mnt/a bs=1M count=4 conv=fsync")
+    digest = MD5.findall(machine.shell("echo; md5sum /mnt/a"))
+    machine.send("while :; do dd if=/dev/zero of=/mnt/b bs=1M count=8; done\n")
+    machine.expect("records out")
+    machine.signal(signal.SIGKILL)
+    machine.wait()
+    replay = subprocess.run(["e2fsck", "-p", disk], capture_output=True, check=False)
+    assert replay.returncode in (0, 1)
+    assert hashlib.md5(host_copy(disk, "a")).hexdigest() == digest[0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("xorriso") is None, reason="no xorriso")
+def test_a_disc_and_names(
+    machine: Machine, storage_linux: tuple[str, str], tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "big").write_bytes(os.urandom(3 << 20))
+    iso = tmp_path / "disc.iso"
+    subprocess.run(
+        ["xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", iso, tree],
+        check=True,
+        capture_output=True,
+    )
+    for i in range(3):
+        os.truncate(os.open(tmp_path / f"{i}.img", os.O_CREAT | os.O_RDWR), 16 << 20)
+    boot(
+        machine,
+        storage_linux,
+        f"ahci,hd:{tmp_path}/0.img,ser=MINE,model=A DISK,nmrr=7200,cd:{iso}"
+        f",hd:{tmp_path}/1.img,sectorsize=4096",
+        f"nvme,{tmp_path}/2.img,ser=N1,sectsz=4096",
+        "nvme,ram=32",
+    )
+    machine.shell("mkdir /mnt; mount -t iso9660 -o ro /dev/sr0 /mnt")
+    found = MD5.findall(machine.shell("echo; md5sum /mnt/big", 120))
+    assert found == [hashlib.md5((tree / "big").read_bytes()).hexdigest()]
+
+    def says(path: str) -> str:
+        return machine.shell(f"echo; cat {path}").strip().splitlines()[-1].strip()
+
+    assert says("/sys/block/sda/device/model") == "A DISK"
+    assert says("/sys/block/sda/queue/rotational") == "1"
+    assert says("/sys/block/sdb/queue/logical_block_size") == "4096"
+    assert says("/sys/class/nvme/nvme0/serial") == "N1"
+    assert says("/sys/class/nvme/nvme0/model") == "bhyve-NVMe"
+    assert says("/sys/block/nvme0n1/queue/logical_block_size") == "4096"
+    assert says("/sys/class/nvme/nvme1/serial") == "NVME-5-0"
+    assert says("/sys/block/nvme1n1/size") == "65536"
+    machine.shell("dd if=/mnt/big of=/dev/nvme1n1 bs=1M count=3 conv=fsync", 60)
+    machine.shell("echo 3 > /proc/sys/vm/drop_caches")
+    again = machine.shell("echo; dd if=/dev/nvme1n1 bs=1M count=3 | md5sum", 60)
+    assert MD5.findall(again) == found
+    os.truncate(tmp_path / "2.img", 32 << 20)
+    grown = "until [ $(cat /sys/block/nvme0n1/size) = 65536 ]; do sleep 0.1; done"
+    machine.shell(grown, 20)
+    machine.shell("umount /mnt")
+    poweroff(machine)
+
+
+@pytest.mark.parametrize(
+    ("slot", "line"),
+    [
+        ("ahci,{disk}", 'ahci: no hd: or cd: before "{disk}"'),
+        (
+            "ahci,hd:/nowhere/disk",
+            "bhyve: Could not open backing file: /nowhere/disk: "
+            "No such file or directory",
+        ),
+        ("nvme", 'Missing "path" for block device.'),
+        ("nvme,{disk},sectsz=1024", "nvme: sector size 1024 is not 512, 4096 or 8192"),
+        ("nvme,{disk},dsm=x", "nvme: dsm: x: not auto, enable or disable"),
+        ("nvme,{disk},eui64=x", "nvme: eui64: x: no number"),
+    ],
+)
+def test_refused_options(
+    machine: Machine, tmp_path: Path, slot: str, line: str
+) -> None:
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(1 << 20))
+    assert machine.ctl("--create").returncode == 0
+    option = f"3,{slot.format(disk=disk)}"
+    done = machine.run("bhyve", *SLOTS, "-s", option, machine.name)
+    assert done.returncode != 0
+    assert line.format(disk=disk) in done.stderr.splitlines()
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
+def test_a_hostile_driver(tmp_path: Path) -> None:
+    program = tmp_path / "hostile"
+    bhyve = CSRC / "bhyve"
+    sources = sorted((bhyve / "pci").glob("ahci_*.c"))
+    sources += sorted((bhyve / "pci").glob("nvme_*.c"))
+    sources += sorted((bhyve / "block").glob("*.c"))
+    sources += [bhyve / "pci" / f"pci_{name}.c" for name in ("ahci", "nvme")]
+    sources += [bhyve / name for name in ("config.c", "debug.c", "virtio/iov.c")]
+    sources += [bhyve / "net" / "net_utils.c", HERE / "storage_hostile.c"]
+    folders = ("include", "bhyve/pci", "bhyve/block", "bhyve/net")
+    build = [
+        "gcc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-pthread",
+        "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+        *(f"-I{CSRC / folder}" for folder in folders),
+        "-o", str(program), *map(str, sources),
+    ]  # fmt: skip
+    subprocess.run(build, check=True)
+    for i in range(2):
+        (tmp_path / f"{i}.img").write_bytes(bytes(4 << 20))
+    for model, options in (
+        ("ahci", f"hd:{tmp_path}/0.img,cd:{tmp_path}/1.img"),
+        ("nvme", f"{tmp_path}/0.img"),
+        ("nvme", "ram=4"),
+    ):
+        done = subprocess.run(
+            [program, model, options, "20000", "1"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[:4000]
+        assert done.stdout == "survived 20000\n"
