@@ -182,20 +182,24 @@ def test_a_disc_and_names(
     def says(path: str) -> str:
         return machine.shell(f"echo; cat {path}").strip().splitlines()[-1].strip()
 
-    assert says("/sys/block/sda/device/model") == "A DISK"
-    assert says("/sys/block/sda/queue/rotational") == "1"
-    assert says("/sys/block/sdb/queue/logical_block_size") == "4096"
-    assert says("/sys/class/nvme/nvme0/serial") == "N1"
-    assert says("/sys/class/nvme/nvme0/model") == "bhyve-NVMe"
-    assert says("/sys/block/nvme0n1/queue/logical_block_size") == "4096"
-    assert says("/sys/class/nvme/nvme1/serial") == "NVME-5-0"
-    assert says("/sys/block/nvme1n1/size") == "65536"
-    machine.shell("dd if=/mnt/big of=/dev/nvme1n1 bs=1M count=3 conv=fsync", 60)
+    # Linux probes in parallel: names of disks come in any order.
+    scsi, nvme = "/sys/bus/scsi/devices", "/sys/bus/pci/devices/0000:00:0%d.0/nvme/*"
+    assert says(f"{scsi}/0:0:0:0/model") == "A DISK"
+    assert says(f"{scsi}/0:0:0:0/block/*/queue/rotational") == "1"
+    assert says(f"{scsi}/2:0:0:0/block/*/queue/logical_block_size") == "4096"
+    assert says(nvme % 4 + "/serial") == "N1"
+    assert says(nvme % 4 + "/model") == "bhyve-NVMe"
+    assert says(nvme % 4 + "/nvme*n1/queue/logical_block_size") == "4096"
+    assert says(nvme % 5 + "/serial") == "NVME-5-0"
+    assert says(nvme % 5 + "/nvme*n1/size") == "65536"
+    machine.shell(f"R=/dev/$(basename {nvme % 5}/nvme*n1)")
+    machine.shell("dd if=/mnt/big of=$R bs=1M count=3 conv=fsync", 60)
     machine.shell("echo 3 > /proc/sys/vm/drop_caches")
-    again = machine.shell("echo; dd if=/dev/nvme1n1 bs=1M count=3 | md5sum", 60)
+    again = machine.shell("echo; dd if=$R bs=1M count=3 | md5sum", 60)
     assert MD5.findall(again) == found
     os.truncate(tmp_path / "2.img", 32 << 20)
-    grown = "until [ $(cat /sys/block/nvme0n1/size) = 65536 ]; do sleep 0.1; done"
+    size = nvme % 4 + "/nvme*n1/size"
+    grown = f"until [ $(cat {size}) = 65536 ]; do sleep 0.1; done"
     machine.shell(grown, 20)
     machine.shell("umount /mnt")
     poweroff(machine)
