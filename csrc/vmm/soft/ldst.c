@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "soft_core_local.h"
+#include "vmm_stat.h"
 
 /* A memory access in the making. */
 struct acc {
@@ -200,11 +201,13 @@ soft_mmio(struct softcpu *cpu, const struct insn *in, uint64_t gpa,
 	if (!io->done) {
 		if (write)
 			io->data = *data;
+		vmm_stat_incr(cpu->vcpu, VMEXIT_INST_EMUL, 1);
 		if (!vmm_handle_mmio(cpu->vcpu, gpa, write, &io->data,
 		    bytes)) {
 			mmio_exit(cpu, in, gpa, write, io->data, bytes);
 			return (false);
 		}
+		vmm_stat_incr(cpu->vcpu, VMEXIT_COUNT, 1);
 		io->done = true;
 		cpu->core->ev_pending = true;
 	}

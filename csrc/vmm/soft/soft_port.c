@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "soft_core_local.h"
+#include "vmm_stat.h"
 
 static void
 port_exit(struct softcpu *cpu, const struct insn *in, uint16_t port,
@@ -12,6 +13,8 @@ port_exit(struct softcpu *cpu, const struct insn *in, uint16_t port,
 {
 	struct vm_exit *vme = cpu->vme;
 
+	/* vmm_run() counts the exit itself. */
+	vmm_stat_incr(cpu->vcpu, VMEXIT_INOUT, 1);
 	cpu->rip = soft_rip(cpu, in);
 	cpu->stop = STOP_EXIT;
 	memset(vme, 0, sizeof(*vme));
@@ -26,6 +29,19 @@ port_exit(struct softcpu *cpu, const struct insn *in, uint16_t port,
 	vme->u.inout.eax = write ? val : 0;
 }
 
+/* A chip of the vmm answers: an exit of the kind that stays inside. */
+static bool
+port_inside(struct softcpu *cpu, bool in, uint16_t port, int bytes,
+    uint32_t *val)
+{
+	if (!vmm_handle_inout(cpu->vcpu, in, port, bytes, val))
+		return (false);
+	vmm_stat_incr(cpu->vcpu, VMEXIT_INOUT, 1);
+	vmm_stat_incr(cpu->vcpu, VMEXIT_COUNT, 1);
+	cpu->core->ev_pending = true;
+	return (true);
+}
+
 static bool
 port_access(struct softcpu *cpu, const struct insn *in, uint16_t port,
     int bytes, bool write, bool string, uint32_t *val)
@@ -35,10 +51,8 @@ port_access(struct softcpu *cpu, const struct insn *in, uint16_t port,
 
 	if (!(cpu->mode & MODE_TF) && !string) {
 		/* Nothing behind the access can make it happen again. */
-		if (vmm_handle_inout(cpu->vcpu, !write, port, bytes, val)) {
-			cpu->core->ev_pending = true;
+		if (port_inside(cpu, !write, port, bytes, val))
 			return (true);
-		}
 	} else if (!(cpu->mode & MODE_TF)) {
 		cpu->rip = soft_rip(cpu, in);
 		cpu->stop = STOP_RETRY;
@@ -51,14 +65,13 @@ port_access(struct softcpu *cpu, const struct insn *in, uint16_t port,
 	if (!io->done) {
 		v = write ? *val : 0;
 		io->data = v;
-		if (!(cpu->mode & MODE_TF) || !vmm_handle_inout(cpu->vcpu,
-		    !write, port, bytes, &v)) {
+		if (!(cpu->mode & MODE_TF) ||
+		    !port_inside(cpu, !write, port, bytes, &v)) {
 			port_exit(cpu, in, port, bytes, write, string, v);
 			return (false);
 		}
 		io->data = v;
 		io->done = true;
-		cpu->core->ev_pending = true;
 	}
 	cpu->io_next++;
 	if (!write)
