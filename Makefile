@@ -54,7 +54,7 @@ test:
 	$(PYTHON) -m pytest -q -m 'not slow'
 
 slow:
-	$(PYTHON) -m pytest -q -m slow
+	$(PYTHON) -m pytest -q -m 'slow and not hours'
 
 bench: guests
 	$(PYTHON) tests/bench/bench.py

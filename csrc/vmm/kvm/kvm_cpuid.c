@@ -27,29 +27,15 @@ cpuid_alloc(void)
 	return (c);
 }
 
-static struct kvm_cpuid_entry2 *
-cpuid_entry(struct kvm_cpuid2 *c, uint32_t leaf)
-{
-	for (uint32_t i = 0; i < c->nent; i++)
-		if (c->entries[i].function == leaf)
-			return (&c->entries[i]);
-	return (NULL);
-}
-
 int
 kvm_cpuid_init(struct kvm_vm *kv)
 {
-	struct kvm_cpuid_entry2 *e;
-
 	kv->supported = cpuid_alloc();
 	if (kv->supported == NULL ||
 	    KVM_IOCTL(kv->dev_fd, KVM_GET_SUPPORTED_CPUID, kv->supported) < 0)
 		return (-1);
-	/* The timer mode of its local APIC, which KVM does not list there. */
-	e = cpuid_entry(kv->supported, 1);
-	if (e != NULL &&
-	    ioctl(kv->fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0)
-		e->ecx |= C1_TSC_DEADLINE;
+	kv->tsc_deadline =
+	    ioctl(kv->fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
 	return (0);
 }
 
@@ -94,6 +80,13 @@ kvm_cpuid_mask(void *vmi, uint32_t leaf, uint32_t sub, uint32_t *r4)
 	case 0x80000001:
 		r4[2] &= e != NULL ? e->ecx : 0;
 		r4[3] &= e != NULL ? e->edx : 0;
+		/*
+		 * KVM's local APIC has this mode, which it does not list.
+		 * A slow guest gets its ticks without the 8254's exits and
+		 * need not calibrate.
+		 */
+		if (leaf == 1 && kv->interpreted && kv->tsc_deadline)
+			r4[2] |= C1_TSC_DEADLINE;
 		break;
 	case 7:
 		r4[1] &= e != NULL ? e->ebx : 0;
@@ -178,6 +171,15 @@ cpuid_add_range(struct kvm_vcpu *kc, struct kvm_cpuid2 *c, uint32_t first)
 		for (sub = 1; sub < subleaves(leaf); sub++)
 			cpuid_add(kc, c, leaf, sub);
 	}
+}
+
+static struct kvm_cpuid_entry2 *
+cpuid_entry(struct kvm_cpuid2 *c, uint32_t leaf)
+{
+	for (uint32_t i = 0; i < c->nent; i++)
+		if (c->entries[i].function == leaf)
+			return (&c->entries[i]);
+	return (NULL);
 }
 
 /*

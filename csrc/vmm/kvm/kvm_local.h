@@ -41,7 +41,8 @@ struct kvm_vm {
 	int vcpu_run_size;
 	int xsave_size;
 	bool sync_regs;
-	bool interpreted; /* no vmx or svm: many instructions fall back */
+	bool interpreted;  /* no vmx or svm: many instructions fall back */
+	bool tsc_deadline; /* a mode of KVM's local APIC timer */
 	struct kvm_cpuid2 *supported;
 	/* Level pins of the I/O APIC as KVM knows them; 0: no route. */
 	uint64_t route[VIOAPIC_PINS];
