@@ -51,7 +51,7 @@ types:
 	mypy
 
 test:
-	$(PYTHON) -m pytest -q -m 'not slow'
+	$(PYTHON) -m pytest -q
 
 slow:
 	$(PYTHON) -m pytest -q -m 'slow and not hours'
@@ -63,7 +63,7 @@ bench: guests
 asan:
 	VMM_ASAN=1 $(PYTHON) -m pip install -q --no-build-isolation -e .
 	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
-	    ASAN_OPTIONS=detect_leaks=0 $(PYTHON) -m pytest -q -m 'not slow'
+	    ASAN_OPTIONS=detect_leaks=0 $(PYTHON) -m pytest -q
 
 clean:
 	rm -rf build libvmmapi/_vmm*.so
