@@ -55,6 +55,12 @@ struct vmm_ops {
 	int (*run)(void *vcpui, const struct vm_entry *entry,
 	    struct vm_exit *vme);
 	void (*kick)(void *vcpui);
+	/*
+	 * Optional: run() does not know where the instruction of a port or
+	 * memory access stands.  Fills rip, inst_length and what kind of
+	 * instruction it is, before the next run().
+	 */
+	void (*locate)(void *vcpui, struct vm_exit *vme);
 	int (*getreg)(void *vcpui, int reg, uint64_t *val);
 	int (*setreg)(void *vcpui, int reg, uint64_t val);
 	int (*getdesc)(void *vcpui, int reg, struct seg_desc *desc);

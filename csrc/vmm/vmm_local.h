@@ -98,6 +98,7 @@ struct vcpu {
 	uint64_t spec_ctrl;
 	uint64_t tsc_delta; /* from the VM's TSC */
 	uint64_t exit_rip;  /* of the last exit that user space saw */
+	bool exit_brief;    /* exit_rip is not exact; the register is */
 
 	_Atomic uint64_t stats[MAX_VMM_STAT_ELEMS];
 };

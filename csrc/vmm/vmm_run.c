@@ -207,11 +207,20 @@ vmm_suspended_cpus(struct vm *vm)
 int
 vmm_restart_instruction(struct vcpu *vcpu)
 {
+	const struct vmm_ops *ops = vcpu->vm->ops;
+	uint64_t rip = vcpu->exit_rip;
+	int error;
+
 	/* Inside run() the processor has not moved on yet. */
-	if (vcpu_get_state(vcpu, NULL) == VCPU_RUNNING || vcpu->exit_rip == 0)
+	if (vcpu_get_state(vcpu, NULL) == VCPU_RUNNING)
 		return (0);
-	return (vcpu->vm->ops->setreg(
-	    vcpu->cookie, VM_REG_GUEST_RIP, vcpu->exit_rip));
+	/* The register says where the instruction is that user space sees. */
+	if (vcpu->exit_brief &&
+	    (error = ops->getreg(vcpu->cookie, VM_REG_GUEST_RIP, &rip)) != 0)
+		return (error);
+	if (rip == 0)
+		return (0);
+	return (ops->setreg(vcpu->cookie, VM_REG_GUEST_RIP, rip));
 }
 
 /* While the VM is paused its vCPUs are idle, free for any ioctl. */
@@ -367,12 +376,37 @@ run_once(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 	return (error);
 }
 
+static bool
+is_access(const struct vm_exit *vme)
+{
+	return (vme->exitcode == VM_EXITCODE_INOUT ||
+	    vme->exitcode == VM_EXITCODE_INOUT_STR ||
+	    vme->exitcode == VM_EXITCODE_MMIO);
+}
+
+/* An exit goes to the caller, who may not care where an access stands. */
+static void
+exit_to_user(struct vcpu *vcpu, struct vm_exit *vme, bool brief)
+{
+	const struct vmm_ops *ops = vcpu->vm->ops;
+
+	vcpu->exit_brief = false;
+	if (ops->locate != NULL && is_access(vme)) {
+		if (brief)
+			vcpu->exit_brief = true;
+		else
+			ops->locate(vcpu->cookie, vme);
+	}
+	vcpu->exit_rip = vme->rip;
+	count_own(vcpu, VMEXIT_USERSPACE_index, 1);
+}
+
 int
 vmm_run(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 {
 	static const struct vm_entry default_entry;
 	struct vm *vm = vcpu->vm;
-	bool done = false;
+	bool brief, done = false;
 	int error;
 
 	if ((atomic_load(&vm->active_cpus) & (1UL << vcpu->vcpuid)) == 0)
@@ -381,6 +415,7 @@ vmm_run(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 		return (error);
 	if (entry == NULL)
 		entry = &default_entry;
+	brief = (entry->flags & VEF_BRIEF) != 0;
 	vcpu_set_state(vcpu, VCPU_FROZEN, true);
 	while (error == 0 && !done) {
 		/* An answer to the last exit must reach the processor before
@@ -412,10 +447,8 @@ vmm_run(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 			done = true;
 		}
 	}
-	if (error == 0) {
-		vcpu->exit_rip = vme->rip;
-		count_own(vcpu, VMEXIT_USERSPACE_index, 1);
-	}
+	if (error == 0)
+		exit_to_user(vcpu, vme, brief);
 	vcpu_set_state(vcpu, VCPU_IDLE, false);
 	return (error);
 }

@@ -83,6 +83,7 @@ struct kvm_vcpu {
 	bool unfinished;
 	enum kvm_owed owed;
 	struct vm_exit owed_exit; /* told again if nobody answers */
+	bool located;		  /* owed_exit says where it stands */
 	uint32_t io_done;	  /* elements of a string access */
 
 	bool cap_mtrap, cap_bpt, cap_halt, cap_pause;
@@ -108,6 +109,10 @@ void kvm_vcpu_kick(void *vcpui);
 /* Let KVM finish the instruction it has in hand; reads as all ones. */
 int kvm_vcpu_settle(struct kvm_vcpu *kc);
 int kvm_vcpu_reset(void *vcpui, bool init);
+
+/* kvm_locate.c */
+void kvm_locate(void *vcpui, struct vm_exit *vme);
+void kvm_locate_owed(struct kvm_vcpu *kc);
 
 /* kvm_reg.c */
 struct kvm_regs *kvm_regs(struct kvm_vcpu *kc);	  /* valid; NULL: errno */

@@ -281,6 +281,7 @@ const struct vmm_ops vmm_ops_kvm = {
 	.vcpu_cleanup = kvm_vcpu_cleanup,
 	.run = kvm_vcpu_run,
 	.kick = kvm_vcpu_kick,
+	.locate = kvm_locate,
 	.getreg = kvm_getreg,
 	.setreg = kvm_setreg,
 	.getdesc = kvm_getdesc,
