@@ -1,7 +1,7 @@
 /*
  * Running a vCPU: the state machine around the processor's run(), HLT with
- * halt detection, waiting for SIPI, and the ways to stop: suspend, pause,
- * debug.
+ * halt detection, waiting for SIPI, and the ways to stop: suspend and
+ * debug (pause: vmm_pause.c).
  */
 #include <errno.h>
 #include <sched.h>
@@ -105,7 +105,7 @@ vmm_exit_pending(struct vcpu *vcpu, uint64_t rip, struct vm_exit *vme)
 	}
 }
 
-/* ---- sets of vCPUs, debug, pause ---- */
+/* ---- sets of vCPUs, debug ---- */
 
 int
 vmm_activate_cpu(struct vcpu *vcpu)
@@ -154,37 +154,6 @@ vmm_resume_cpu(struct vm *vm, struct vcpu *vcpu)
 	return (0);
 }
 
-/* The caller has the write hold: every vCPU is frozen and will find the
- * flag when it is let go. */
-int
-vmm_pause(struct vm *vm)
-{
-	if (atomic_exchange(&vm->paused, true))
-		return (EALREADY);
-	vmm_time_stop(vm);
-	return (0);
-}
-
-int
-vmm_resume(struct vm *vm)
-{
-	if (!atomic_load(&vm->paused))
-		return (EALREADY);
-	if (vm->started)
-		vmm_time_run(vm);
-	pthread_mutex_lock(&vm->mtx);
-	atomic_store(&vm->paused, false);
-	pthread_cond_broadcast(&vm->cond);
-	pthread_mutex_unlock(&vm->mtx);
-	return (0);
-}
-
-bool
-vmm_is_paused(struct vm *vm)
-{
-	return (atomic_load(&vm->paused));
-}
-
 vm_cpuset_t
 vmm_active_cpus(struct vm *vm)
 {
@@ -229,8 +198,10 @@ wait_resume(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
 
+	vmm_exit_owes(vcpu, false);
 	vcpu_set_state(vcpu, VCPU_IDLE, false);
 	pthread_mutex_lock(&vm->mtx);
+	pthread_cond_broadcast(&vm->cond);
 	while (atomic_load(&vm->paused) && vmm_suspended(vm) == VM_SUSPEND_NONE)
 		pthread_cond_wait(&vm->cond, &vm->mtx);
 	pthread_mutex_unlock(&vm->mtx);
@@ -397,6 +368,10 @@ exit_to_user(struct vcpu *vcpu, struct vm_exit *vme, bool brief)
 		else
 			ops->locate(vcpu->cookie, vme);
 	}
+	/* What user space answers is not done before the answer is in. */
+	vmm_exit_owes(vcpu, is_access(vme) ||
+		vme->exitcode == VM_EXITCODE_RDMSR ||
+		vme->exitcode == VM_EXITCODE_WRMSR);
 	vcpu->exit_rip = vme->rip;
 	count_own(vcpu, VMEXIT_USERSPACE_index, 1);
 }
@@ -450,6 +425,7 @@ vmm_run(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 	if (error == 0)
 		exit_to_user(vcpu, vme, brief);
 	vcpu_set_state(vcpu, VCPU_IDLE, false);
+	vmm_pause_notice(vm);
 	return (error);
 }
 
