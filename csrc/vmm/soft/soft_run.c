@@ -95,10 +95,11 @@ soft_inject(struct softcpu *cpu, uint64_t info)
 			cpu->stop = STOP_NONE;
 			return (false);
 		}
-		if (cpu->stop == STOP_EXIT) {
+		if (cpu->stop != STOP_FAULT) {
+			/* No fault of its own: it is delivered later. */
 			vmm_exit_intinfo(cpu->vcpu, info);
 			cpu->event_now = 0;
-			return (true);
+			return (cpu->stop == STOP_EXIT);
 		}
 		info = vmm_nested_fault(info, raised_info(cpu));
 		if ((info & VM_INTINFO_VALID) == 0)
