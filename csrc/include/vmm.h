@@ -85,6 +85,10 @@ struct vmm_ops {
 	int (*lapic_msi)(void *vmi, uint64_t addr, uint64_t data);
 	int (*lapic_get)(void *vcpui, void *regs4096);
 	int (*lapic_set)(void *vcpui, const void *regs4096);
+	/* An access at an offset of the register page, as an instruction's;
+	 * ENOENT: the page is not there (x2APIC mode, or switched off). */
+	int (*lapic_mmio)(void *vcpui, uint64_t off, bool write, uint64_t *val,
+	    int bytes);
 	/* The IOAPIC's redirection entries changed (KVM routes EOIs by it). */
 	void (*ioapic_changed)(void *vmi);
 	/*

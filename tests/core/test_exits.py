@@ -10,10 +10,10 @@ import pytest
 
 from libvmmapi import VCPU, VM, ExitCode, Reg, SuspendHow
 from libvmmapi.exits import Entry, Inout, Mmio, VMExit
+from support.tinyguest import CODE, flat32
 
 Factory = Callable[..., VM]
 
-CODE = 0x1000
 DATA = 0x3000
 HOLE = 0xB000_0000  # neither memory nor a chip
 PORT = 0x580  # nobody's
@@ -40,22 +40,6 @@ ACCESSES = [
     pytest.param("c783a000000078563412", False, 4, id="store-imm"),
     pytest.param("a2100000b0", False, 1, id="store-moffs"),
 ]
-
-
-def flat32(vm: VM, code: bytes) -> VCPU:
-    """Return vCPU 0 in flat 32-bit mode at CODE, nops around the code."""
-    memory = vm.map_gpa(CODE - 16, len(code) + 64)
-    memory[:] = b"\x90" * (len(code) + 64)
-    memory[16 : 16 + len(code)] = code
-    vcpu = vm.vcpu(0)
-    vcpu.reset()
-    vcpu.set_register(Reg.CR0, 0x31)
-    for reg in (Reg.ES, Reg.CS, Reg.SS, Reg.DS, Reg.FS, Reg.GS):
-        vcpu.set_desc(reg, 0, 0xFFFFFFFF, 0xC09B if reg == Reg.CS else 0xC093)
-        vcpu.set_register(reg, 8 if reg == Reg.CS else 16)
-    vcpu.set_register(Reg.RIP, CODE)
-    vcpu.activate()
-    return vcpu
 
 
 @pytest.mark.parametrize(("code", "reads", "size"), ACCESSES)

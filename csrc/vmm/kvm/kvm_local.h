@@ -159,6 +159,8 @@ int kvm_irqchip_init(struct kvm_vm *kv);
 int kvm_lapic_msi(void *vmi, uint64_t addr, uint64_t data);
 int kvm_lapic_get(void *vcpui, void *regs4096);
 int kvm_lapic_set(void *vcpui, const void *regs4096);
+int kvm_lapic_mmio(
+    void *vcpui, uint64_t off, bool write, uint64_t *val, int bytes);
 void kvm_ioapic_changed(void *vmi);
 int kvm_lapic_reset(struct kvm_vcpu *kc, bool init);
 

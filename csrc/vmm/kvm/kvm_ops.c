@@ -297,6 +297,7 @@ const struct vmm_ops vmm_ops_kvm = {
 	.lapic_msi = kvm_lapic_msi,
 	.lapic_get = kvm_lapic_get,
 	.lapic_set = kvm_lapic_set,
+	.lapic_mmio = kvm_lapic_mmio,
 	.ioapic_changed = kvm_ioapic_changed,
 	.cpuid_mask = kvm_cpuid_mask,
 	.get_tsc_offset = kvm_get_tsc_offset,
