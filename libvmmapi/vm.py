@@ -235,7 +235,10 @@ class VM:
         self._check(lib.vm_resume_all_cpus(self.ctx), "vm_resume_all_cpus")
 
     def pause(self) -> None:
-        """Stop the whole VM, its clocks as well."""
+        """Stop the whole VM between instructions, its clocks as well.
+
+        Waits for accesses that other threads are serving; EBUSY after 5 s.
+        """
         self._check(lib.vm_pause(self.ctx), "vm_pause")
 
     def resume(self) -> None:

@@ -19,6 +19,7 @@ vm_loop(struct vmctx *ctx, struct vcpu *vcpu)
 
 	memset(&entry, 0, sizeof(entry));
 	memset(&vme, 0, sizeof(vme));
+	entry.flags = VEF_BRIEF;
 	for (;;) {
 		if (vm_run(vcpu, &entry, &vme) != 0) {
 			EPRINTLN("vm_run of vcpu %d failed: %s", vcpu_id(vcpu),

@@ -32,15 +32,19 @@ vmexit_inout(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
     struct vm_entry *next)
 {
 	struct vm_inout *io = &next->u.inout;
+	uint64_t rip;
 
 	*io = vme->u.inout;
 	if (emulate_inout(ctx, io, strictio) != 0) {
+		/* vm_loop() does without the exit's own. */
+		if (vm_get_register(vcpu, VM_REG_GUEST_RIP, &rip) != 0)
+			rip = vme->rip;
 		EPRINTLN("Unhandled %s%c 0x%04x at 0x%" PRIx64,
 		    io->in ? "in" : "out",
 		    io->bytes == 1	 ? 'b'
 			: io->bytes == 2 ? 'w'
 					 : 'l',
-		    io->port, vme->rip);
+		    io->port, rip);
 		return (VMEXIT_ABORT);
 	}
 	next->cmd = VEC_FULFILL_INOUT;

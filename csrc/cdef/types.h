@@ -221,7 +221,7 @@ enum vm_entry_cmds {
 
 struct vm_entry {
 	uint32_t cmd;
-	uint32_t pad;
+	uint32_t flags;
 	union {
 		struct vm_inout inout;
 		struct vm_mmio mmio;

@@ -55,6 +55,12 @@ struct vmm_ops {
 	int (*run)(void *vcpui, const struct vm_entry *entry,
 	    struct vm_exit *vme);
 	void (*kick)(void *vcpui);
+	/*
+	 * Optional: run() does not know where the instruction of a port or
+	 * memory access stands.  Fills rip, inst_length and what kind of
+	 * instruction it is, before the next run().
+	 */
+	void (*locate)(void *vcpui, struct vm_exit *vme);
 	int (*getreg)(void *vcpui, int reg, uint64_t *val);
 	int (*setreg)(void *vcpui, int reg, uint64_t val);
 	int (*getdesc)(void *vcpui, int reg, struct seg_desc *desc);
@@ -79,6 +85,10 @@ struct vmm_ops {
 	int (*lapic_msi)(void *vmi, uint64_t addr, uint64_t data);
 	int (*lapic_get)(void *vcpui, void *regs4096);
 	int (*lapic_set)(void *vcpui, const void *regs4096);
+	/* An access at an offset of the register page, as an instruction's;
+	 * ENOENT: the page is not there (x2APIC mode, or switched off). */
+	int (*lapic_mmio)(void *vcpui, uint64_t off, bool write, uint64_t *val,
+	    int bytes);
 	/* The IOAPIC's redirection entries changed (KVM routes EOIs by it). */
 	void (*ioapic_changed)(void *vmi);
 	/*
@@ -162,10 +172,11 @@ enum vcpu_state vcpu_get_state(struct vcpu *vcpu, int *hostcpu);
 #define VCPU_EV_DEBUG 0x10u	 /* vmm_suspend_cpu() */
 #define VCPU_EV_BACKEND 0x20u	 /* the backend's own business */
 #define VCPU_EV_INIT 0x40u	 /* INIT or SIPI: see vcpu_run_state() */
+#define VCPU_EV_PAUSE 0x80u	 /* vmm_pause(); stays until vmm_resume() */
 /* Bits that make run() return; EVENT and BACKEND are handled inside. */
 #define VCPU_EV_LEAVE                                              \
 	(VCPU_EV_SUSPEND | VCPU_EV_REQIDLE | VCPU_EV_RENDEZVOUS |  \
-	    VCPU_EV_DEBUG | VCPU_EV_INIT)
+	    VCPU_EV_DEBUG | VCPU_EV_INIT | VCPU_EV_PAUSE)
 _Atomic uint32_t *vcpu_pending(struct vcpu *vcpu);
 /* Set bits and kick the vCPU if it runs, wake it if it sleeps in HLT. */
 void vcpu_post(struct vcpu *vcpu, uint32_t bits);
@@ -208,7 +219,11 @@ enum vm_suspend_how vmm_suspended(struct vm *vm);
 int vmm_activate_cpu(struct vcpu *vcpu);
 int vmm_suspend_cpu(struct vm *vm, struct vcpu *vcpu); /* NULL: all */
 int vmm_resume_cpu(struct vm *vm, struct vcpu *vcpu);  /* NULL: all */
-int vmm_pause(struct vm *vm); /* vCPUs and time stand still */
+/*
+ * vCPUs and time stand still, between instructions (vmm_pause.c).  EBUSY when
+ * user space keeps an access in hand for seconds.  The caller holds no lock.
+ */
+int vmm_pause(struct vm *vm);
 int vmm_resume(struct vm *vm);
 bool vmm_is_paused(struct vm *vm);
 vm_cpuset_t vmm_active_cpus(struct vm *vm);

@@ -75,7 +75,7 @@ struct vm_mmio {
 
 struct vm_exit {
 	uint32_t exitcode;    /* enum vm_exitcode */
-	int32_t inst_length;  /* 0: not known or already past */
+	int32_t inst_length;  /* 0: not known */
 	uint64_t rip;	      /* of the instruction that exits */
 	union {
 		struct vm_inout inout;
@@ -131,9 +131,16 @@ enum vm_entry_cmds {
 	VEC_FULFILL_INOUT, /* u.inout.eax answers an IN, completes an OUT */
 };
 
+/*
+ * The caller does not look at rip, inst_length and the string flags of port
+ * and memory accesses, which may cost system calls to find: they may be
+ * missing.  VM_REG_GUEST_RIP tells where the instruction is, if need be.
+ */
+#define VEF_BRIEF 0x1u
+
 struct vm_entry {
-	uint32_t cmd; /* enum vm_entry_cmds */
-	uint32_t pad;
+	uint32_t cmd;	/* enum vm_entry_cmds */
+	uint32_t flags; /* VEF_* */
 	union {
 		struct vm_inout inout;
 		struct vm_mmio mmio;

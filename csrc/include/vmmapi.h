@@ -88,6 +88,7 @@ int vm_suspend_cpu(struct vcpu *vcpu);
 int vm_resume_cpu(struct vcpu *vcpu);
 int vm_suspend_all_cpus(struct vmctx *ctx);
 int vm_resume_all_cpus(struct vmctx *ctx);
+/* Waits for accesses that other threads serve: EBUSY after 5 seconds. */
 int vm_pause(struct vmctx *ctx);
 int vm_resume(struct vmctx *ctx);
 /* Ours: 1 between vm_pause() and vm_resume(), else 0. */

@@ -240,7 +240,7 @@ arch_read(struct vcpu *vcpu, struct fields *fs)
 	put(fs, ARCH_RUN_STATE, state | (uint64_t)vector << 32);
 	put(fs, ARCH_HALTED, atomic_load(&vcpu->halted));
 	put(fs, ARCH_X2APIC, vcpu->x2apic_state);
-	put(fs, ARCH_EXIT_RIP, vcpu->exit_rip);
+	put(fs, ARCH_EXIT_RIP, vcpu->exit_brief ? 0 : vcpu->exit_rip);
 	for (int cap = 0; cap < VM_CAP_MAX; cap++)
 		if (vmm_get_capability(vcpu, cap, &val) == 0)
 			put(fs, ARCH_CAP + (uint32_t)cap, (uint64_t)val);
@@ -284,6 +284,7 @@ arch_write(struct vcpu *vcpu, const struct field *f)
 		return (vmm_set_x2apic_state(vcpu, (enum x2apic_state)v));
 	case ARCH_EXIT_RIP:
 		vcpu->exit_rip = v;
+		vcpu->exit_brief = false;
 		break;
 	default:
 		if (f->ident - ARCH_CAP >= VM_CAP_MAX)

@@ -522,7 +522,8 @@ static const struct vmm_ioctl table[] = {
 	    ioc_munmap_memseg),
 	IOC(VM_PMTMR_LOCATE, struct vm_word, LOCK_WRITE_HOLD, SET,
 	    ioc_pmtmr_locate),
-	IOC(VM_PAUSE, struct vm_word, LOCK_WRITE_HOLD, DO, ioc_pause),
+	/* Waits for what user space has in hand: holds come after. */
+	IOC(VM_PAUSE, struct vm_word, LOCK_NONE, DO, ioc_pause),
 	IOC(VM_RESUME, struct vm_word, LOCK_WRITE_HOLD, DO, ioc_resume),
 	IOC(VM_WRLOCK_CYCLE, struct vm_word, LOCK_WRITE_HOLD, DO,
 	    ioc_wrlock_cycle),

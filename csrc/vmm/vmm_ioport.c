@@ -68,8 +68,15 @@ handle_lapic(struct vcpu *vcpu, vm_paddr_t gpa, bool write, uint64_t *val,
 {
 	uint64_t base, off;
 
-	if (vcpu->vlapic == NULL)
-		return (false);
+	if (vcpu->vlapic == NULL) {
+		off = gpa - DEFAULT_APIC_BASE;
+		if (vcpu->vm->ops->lapic_mmio == NULL ||
+		    off > PAGE_SIZE_4K - (uint64_t)bytes)
+			return (false);
+		*error = vcpu->vm->ops->lapic_mmio(
+		    vcpu->cookie, off, write, val, bytes);
+		return (*error != ENOENT);
+	}
 	base = vlapic_get_apicbase(vcpu->vlapic);
 	if ((base & (APICBASE_ENABLED | APICBASE_X2APIC)) != APICBASE_ENABLED)
 		return (false);

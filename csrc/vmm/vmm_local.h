@@ -98,6 +98,11 @@ struct vcpu {
 	uint64_t spec_ctrl;
 	uint64_t tsc_delta; /* from the VM's TSC */
 	uint64_t exit_rip;  /* of the last exit that user space saw */
+	bool exit_brief;    /* exit_rip is not exact; the register is */
+
+	/* User space has an access of this vCPU in hand (vmm_pause.c). */
+	_Atomic bool owes;
+	const char *user_thread; /* of the last exit */
 
 	_Atomic uint64_t stats[MAX_VMM_STAT_ELEMS];
 };
@@ -168,6 +173,12 @@ void vmm_rendezvous_handle(struct vcpu *vcpu);
 /* PEND_INIT and PEND_SIPI take effect; the caller holds the vCPU frozen. */
 int vcpu_apply_run_state(struct vcpu *vcpu);
 void vcpu_init_run_state(struct vcpu *vcpu);
+
+/* vmm_pause.c */
+/* The vCPU's thread takes an exit to user space; owes: it brings an answer
+ * that belongs to the instruction. */
+void vmm_exit_owes(struct vcpu *vcpu, bool owes);
+void vmm_pause_notice(struct vm *vm);
 
 /* vmm_event.c */
 void vmm_event_reset(struct vcpu *vcpu);

@@ -35,6 +35,7 @@
 #define MSR_MTRR_DEFTYPE 0x2ff
 #define MSR_MC0_CTL 0x400
 #define MSR_MC_END 0x480
+#define MSR_TSC_DEADLINE 0x6e0
 #define MSR_X2APIC_FIRST 0x800
 #define MSR_X2APIC_LAST 0x8ff
 
@@ -195,12 +196,19 @@ own_cpuid(struct vcpu *vcpu)
 	return ((vcpu->vm->ops->flags & VMM_OPS_HOST_CPUID) == 0);
 }
 
+static bool
+is_lapic(uint32_t msr)
+{
+	return (msr == MSR_TSC_DEADLINE ||
+	    (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST));
+}
+
 int
 vmm_rdmsr(struct vcpu *vcpu, uint32_t msr, uint64_t *val)
 {
 	uint64_t ratio;
 
-	if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST)
+	if (is_lapic(msr))
 		return (vcpu->vlapic == NULL
 			? ENOENT
 			: vlapic_msr_read(vcpu->vlapic, msr, val));
@@ -293,7 +301,7 @@ vmm_wrmsr(struct vcpu *vcpu, uint32_t msr, uint64_t val)
 {
 	int error;
 
-	if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST) {
+	if (is_lapic(msr)) {
 		if (vcpu->vlapic == NULL)
 			return (ENOENT);
 		error = vlapic_msr_write(vcpu->vlapic, msr, val);

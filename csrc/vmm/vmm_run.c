@@ -1,7 +1,7 @@
 /*
  * Running a vCPU: the state machine around the processor's run(), HLT with
- * halt detection, waiting for SIPI, and the ways to stop: suspend, pause,
- * debug.
+ * halt detection, waiting for SIPI, and the ways to stop: suspend and
+ * debug (pause: vmm_pause.c).
  */
 #include <errno.h>
 #include <sched.h>
@@ -105,7 +105,7 @@ vmm_exit_pending(struct vcpu *vcpu, uint64_t rip, struct vm_exit *vme)
 	}
 }
 
-/* ---- sets of vCPUs, debug, pause ---- */
+/* ---- sets of vCPUs, debug ---- */
 
 int
 vmm_activate_cpu(struct vcpu *vcpu)
@@ -154,37 +154,6 @@ vmm_resume_cpu(struct vm *vm, struct vcpu *vcpu)
 	return (0);
 }
 
-/* The caller has the write hold: every vCPU is frozen and will find the
- * flag when it is let go. */
-int
-vmm_pause(struct vm *vm)
-{
-	if (atomic_exchange(&vm->paused, true))
-		return (EALREADY);
-	vmm_time_stop(vm);
-	return (0);
-}
-
-int
-vmm_resume(struct vm *vm)
-{
-	if (!atomic_load(&vm->paused))
-		return (EALREADY);
-	if (vm->started)
-		vmm_time_run(vm);
-	pthread_mutex_lock(&vm->mtx);
-	atomic_store(&vm->paused, false);
-	pthread_cond_broadcast(&vm->cond);
-	pthread_mutex_unlock(&vm->mtx);
-	return (0);
-}
-
-bool
-vmm_is_paused(struct vm *vm)
-{
-	return (atomic_load(&vm->paused));
-}
-
 vm_cpuset_t
 vmm_active_cpus(struct vm *vm)
 {
@@ -207,11 +176,20 @@ vmm_suspended_cpus(struct vm *vm)
 int
 vmm_restart_instruction(struct vcpu *vcpu)
 {
+	const struct vmm_ops *ops = vcpu->vm->ops;
+	uint64_t rip = vcpu->exit_rip;
+	int error;
+
 	/* Inside run() the processor has not moved on yet. */
-	if (vcpu_get_state(vcpu, NULL) == VCPU_RUNNING || vcpu->exit_rip == 0)
+	if (vcpu_get_state(vcpu, NULL) == VCPU_RUNNING)
 		return (0);
-	return (vcpu->vm->ops->setreg(
-	    vcpu->cookie, VM_REG_GUEST_RIP, vcpu->exit_rip));
+	/* The register says where the instruction is that user space sees. */
+	if (vcpu->exit_brief &&
+	    (error = ops->getreg(vcpu->cookie, VM_REG_GUEST_RIP, &rip)) != 0)
+		return (error);
+	if (rip == 0)
+		return (0);
+	return (ops->setreg(vcpu->cookie, VM_REG_GUEST_RIP, rip));
 }
 
 /* While the VM is paused its vCPUs are idle, free for any ioctl. */
@@ -220,8 +198,10 @@ wait_resume(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
 
+	vmm_exit_owes(vcpu, false);
 	vcpu_set_state(vcpu, VCPU_IDLE, false);
 	pthread_mutex_lock(&vm->mtx);
+	pthread_cond_broadcast(&vm->cond);
 	while (atomic_load(&vm->paused) && vmm_suspended(vm) == VM_SUSPEND_NONE)
 		pthread_cond_wait(&vm->cond, &vm->mtx);
 	pthread_mutex_unlock(&vm->mtx);
@@ -367,12 +347,41 @@ run_once(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 	return (error);
 }
 
+static bool
+is_access(const struct vm_exit *vme)
+{
+	return (vme->exitcode == VM_EXITCODE_INOUT ||
+	    vme->exitcode == VM_EXITCODE_INOUT_STR ||
+	    vme->exitcode == VM_EXITCODE_MMIO);
+}
+
+/* An exit goes to the caller, who may not care where an access stands. */
+static void
+exit_to_user(struct vcpu *vcpu, struct vm_exit *vme, bool brief)
+{
+	const struct vmm_ops *ops = vcpu->vm->ops;
+
+	vcpu->exit_brief = false;
+	if (ops->locate != NULL && is_access(vme)) {
+		if (brief)
+			vcpu->exit_brief = true;
+		else
+			ops->locate(vcpu->cookie, vme);
+	}
+	/* What user space answers is not done before the answer is in. */
+	vmm_exit_owes(vcpu, is_access(vme) ||
+		vme->exitcode == VM_EXITCODE_RDMSR ||
+		vme->exitcode == VM_EXITCODE_WRMSR);
+	vcpu->exit_rip = vme->rip;
+	count_own(vcpu, VMEXIT_USERSPACE_index, 1);
+}
+
 int
 vmm_run(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 {
 	static const struct vm_entry default_entry;
 	struct vm *vm = vcpu->vm;
-	bool done = false;
+	bool brief, done = false;
 	int error;
 
 	if ((atomic_load(&vm->active_cpus) & (1UL << vcpu->vcpuid)) == 0)
@@ -381,6 +390,7 @@ vmm_run(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 		return (error);
 	if (entry == NULL)
 		entry = &default_entry;
+	brief = (entry->flags & VEF_BRIEF) != 0;
 	vcpu_set_state(vcpu, VCPU_FROZEN, true);
 	while (error == 0 && !done) {
 		/* An answer to the last exit must reach the processor before
@@ -412,11 +422,10 @@ vmm_run(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 			done = true;
 		}
 	}
-	if (error == 0) {
-		vcpu->exit_rip = vme->rip;
-		count_own(vcpu, VMEXIT_USERSPACE_index, 1);
-	}
+	if (error == 0)
+		exit_to_user(vcpu, vme, brief);
 	vcpu_set_state(vcpu, VCPU_IDLE, false);
+	vmm_pause_notice(vm);
 	return (error);
 }
 

@@ -78,6 +78,15 @@ def test_own_kernel(vm_dir: Path, backend: str, name: str) -> None:
             assert "NO 32-BIT PAGING" not in machine.output
 
 
+def test_local_apic_timer(vm_dir: Path, backend: str) -> None:
+    with Machine(vm_dir, backend=backend) as machine:
+        start(machine, "lapic_timer")
+        passes(machine, "lapic_timer")
+        # CPUID hides the mode, as bhyve does, but from a KVM that interprets.
+        if backend == "soft" or interprets(backend):
+            assert "NO DEADLINE MODE" not in machine.output
+
+
 def test_two_processors(vm_dir: Path, backend: str) -> None:
     with Machine(vm_dir, backend=backend) as machine:
         start(machine, "kvm_smp", cpus="2")

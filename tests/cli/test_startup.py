@@ -1,25 +1,31 @@
 """Starting a tool is quick, and imports only what it needs."""
 
+import statistics
 import subprocess
 import sys
-import time
+from resource import RUSAGE_CHILDREN, getrusage
 
 import pytest
 
 from support.tools import tool_argv
 
 
+def processor_seconds(argv: list[str]) -> float:
+    """Run a program to its good end; return its user and system time.
+
+    Other work on the machine makes it wait, which does not count here.
+    """
+    before = getrusage(RUSAGE_CHILDREN)
+    subprocess.run(argv, capture_output=True, check=True)
+    after = getrusage(RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
 @pytest.mark.parametrize("name", ["bhyve", "bhyvectl"])
-def test_help_comes_within_a_tenth_of_a_second(name: str) -> None:
-    times = []
-    for _ in range(7):
-        start = time.monotonic()
-        done = subprocess.run(
-            tool_argv(name, "--help"), capture_output=True, check=False
-        )
-        times.append(time.monotonic() - start)
-        assert done.returncode == 0
-    assert min(times) < 0.1  # the best of them: other work disturbs the rest
+def test_help_takes_a_tenth_of_a_second(name: str) -> None:
+    argv = tool_argv(name, "--help")
+    median = statistics.median(processor_seconds(argv) for _ in range(7))
+    assert median < 0.1
 
 
 @pytest.mark.parametrize("package", ["bhyve_py", "bhyvectl_py"])

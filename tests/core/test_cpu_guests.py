@@ -12,7 +12,7 @@ GUESTS = HERE.parent / "guests"
 FOLDERS = ("vmm", "vmm/io", "vmm/kvm", "vmm/soft")
 NAMES = (
     "seg32", "strict32", "exc32", "priv32", "debug32", "task32",
-    "v86", "real16", "long64", "strict64",
+    "v86", "real16", "long64", "strict64", "mmio_event",
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")

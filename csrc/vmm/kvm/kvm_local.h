@@ -83,6 +83,7 @@ struct kvm_vcpu {
 	bool unfinished;
 	enum kvm_owed owed;
 	struct vm_exit owed_exit; /* told again if nobody answers */
+	bool located;		  /* owed_exit says where it stands */
 	uint32_t io_done;	  /* elements of a string access */
 
 	bool cap_mtrap, cap_bpt, cap_halt, cap_pause;
@@ -108,6 +109,10 @@ void kvm_vcpu_kick(void *vcpui);
 /* Let KVM finish the instruction it has in hand; reads as all ones. */
 int kvm_vcpu_settle(struct kvm_vcpu *kc);
 int kvm_vcpu_reset(void *vcpui, bool init);
+
+/* kvm_locate.c */
+void kvm_locate(void *vcpui, struct vm_exit *vme);
+void kvm_locate_owed(struct kvm_vcpu *kc);
 
 /* kvm_reg.c */
 struct kvm_regs *kvm_regs(struct kvm_vcpu *kc);	  /* valid; NULL: errno */
@@ -154,6 +159,8 @@ int kvm_irqchip_init(struct kvm_vm *kv);
 int kvm_lapic_msi(void *vmi, uint64_t addr, uint64_t data);
 int kvm_lapic_get(void *vcpui, void *regs4096);
 int kvm_lapic_set(void *vcpui, const void *regs4096);
+int kvm_lapic_mmio(
+    void *vcpui, uint64_t off, bool write, uint64_t *val, int bytes);
 void kvm_ioapic_changed(void *vmi);
 int kvm_lapic_reset(struct kvm_vcpu *kc, bool init);
 

@@ -242,6 +242,7 @@ msr_to_user(struct kvm_vcpu *kc, struct vm_exit *vme, bool read)
 	regs = kvm_regs(kc);
 	if (regs == NULL)
 		return (errno);
+	vme->inst_length = (int32_t)((regs->rip - before.rip) & 0xf);
 	/* Only the handler's answer changes these. */
 	regs->rax = before.rax;
 	regs->rdx = before.rdx;

@@ -297,6 +297,13 @@ kvm_getreg(void *vcpui, int reg, uint64_t *val)
 
 	if (!is_general(reg))
 		return (system_get(kc, reg, val));
+	/* Whoever looks between exit and entry sees the instruction. */
+	if (reg == VM_REG_GUEST_RIP &&
+	    (kc->owed == OWED_INOUT || kc->owed == OWED_MMIO)) {
+		kvm_locate_owed(kc);
+		*val = kc->owed_exit.rip;
+		return (0);
+	}
 	if ((regs = kvm_regs(kc)) == NULL)
 		return (errno);
 	*val = *general_reg(regs, reg);

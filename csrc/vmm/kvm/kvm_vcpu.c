@@ -494,9 +494,11 @@ int
 kvm_vcpu_run(void *vcpui, const struct vm_entry *entry, struct vm_exit *vme)
 {
 	struct kvm_vcpu *kc = vcpui;
+	bool retold = kc->owed == OWED_INOUT || kc->owed == OWED_MMIO;
 	int error = 0;
 
 	adopt_thread(kc);
+	retold = retold && entry->cmd == VEC_DEFAULT;
 	if (!kc->ran) {
 		/* The topology and the x2APIC are settled by now. */
 		if (kvm_cpuid_set(kc) != 0)
@@ -508,8 +510,10 @@ kvm_vcpu_run(void *vcpui, const struct vm_entry *entry, struct vm_exit *vme)
 		error = run_loop(kc, vme);
 		atomic_store(&kc->in_run, false);
 	}
-	if (error == 0 && kc->owed != OWED_NONE)
+	if (error == 0 && kc->owed != OWED_NONE && !retold) {
 		kc->owed_exit = *vme;
+		kc->located = false;
+	}
 	return (error);
 }
 

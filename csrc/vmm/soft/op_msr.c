@@ -14,6 +14,7 @@
 #define MSR_SYSENTER_EIP 0x176u
 #define MSR_MISC_ENABLE 0x1a0u
 #define MSR_PAT 0x277u
+#define MSR_TSC_DEADLINE 0x6e0u
 #define MSR_EFER 0xc0000080u
 #define MSR_STAR 0xc0000081u
 #define MSR_LSTAR 0xc0000082u
@@ -134,6 +135,18 @@ soft_write_efer(struct softcpu *cpu, uint64_t val)
 	return (true);
 }
 
+/* The guest moves its TSC: a deadline that is set comes sooner or later. */
+static void
+write_tsc(struct softcpu *cpu, uint64_t val)
+{
+	uint64_t deadline;
+
+	cpu->tsc_offset = val - __rdtsc();
+	if (vmm_rdmsr(cpu->vcpu, MSR_TSC_DEADLINE, &deadline) == 0 &&
+	    deadline != 0)
+		(void)vmm_wrmsr(cpu->vcpu, MSR_TSC_DEADLINE, deadline);
+}
+
 int
 soft_rdmsr(struct softcpu *cpu, uint32_t msr, uint64_t *val)
 {
@@ -151,7 +164,7 @@ soft_wrmsr(struct softcpu *cpu, uint32_t msr, uint64_t val)
 	if (msr == MSR_EFER)
 		return (sys_write_efer(cpu, val) ? 0 : EINVAL);
 	if (msr == MSR_TSC) {
-		cpu->tsc_offset = val - __rdtsc();
+		write_tsc(cpu, val);
 		return (0);
 	}
 	field = msr_field(cpu, msr, &canonical);

@@ -95,10 +95,11 @@ soft_inject(struct softcpu *cpu, uint64_t info)
 			cpu->stop = STOP_NONE;
 			return (false);
 		}
-		if (cpu->stop == STOP_EXIT) {
+		if (cpu->stop != STOP_FAULT) {
+			/* No fault of its own: it is delivered later. */
 			vmm_exit_intinfo(cpu->vcpu, info);
 			cpu->event_now = 0;
-			return (true);
+			return (cpu->stop == STOP_EXIT);
 		}
 		info = vmm_nested_fault(info, raised_info(cpu));
 		if ((info & VM_INTINFO_VALID) == 0)
@@ -325,6 +326,16 @@ careful(const struct softcpu *cpu)
 		0);
 }
 
+/*
+ * An instruction whose access is answered goes on first: whoever looks at the
+ * vCPU next sees it done, and the access does not happen again.
+ */
+static bool
+half_done(const struct softcpu *cpu)
+{
+	return (cpu->io_count != 0 && cpu->io[cpu->io_count - 1].done);
+}
+
 /* One turn of the loop; true: *cpu->vme is filled. */
 static bool
 soft_turn(struct softcpu *cpu)
@@ -341,7 +352,7 @@ soft_turn(struct softcpu *cpu)
 			atomic_fetch_and(cpu->pending, ~VCPU_EV_EVENT);
 			cpu->core->ev_pending = true;
 		}
-		if (pend & VCPU_EV_LEAVE) {
+		if ((pend & VCPU_EV_LEAVE) && !half_done(cpu)) {
 			vmm_exit_pending(cpu->vcpu, cpu->rip, cpu->vme);
 			return (true);
 		}

@@ -66,4 +66,32 @@ void soft_step_destroy(struct soft_stepper *st);
 int soft_step(struct soft_stepper *st, struct soft_arch_state *state,
     const struct vm_entry *entry, struct vm_exit *vme);
 
+/* ---- soft_insn.c: what an instruction is, from its bytes ---- */
+struct soft_insn_ctx {
+	uint64_t gpr[16];    /* as in struct soft_arch_state */
+	uint64_t segbase[6]; /* es cs ss ds fs gs */
+	int bits;	     /* of the code segment: 16, 32, 64 */
+};
+enum soft_insn_kind {
+	SOFT_INSN_OTHER,
+	SOFT_INSN_IN,
+	SOFT_INSN_OUT,
+	SOFT_INSN_INS,
+	SOFT_INSN_OUTS
+};
+struct soft_insn_info {
+	enum soft_insn_kind kind;
+	uint8_t len;   /* bytes */
+	uint8_t size;  /* of the operand */
+	uint8_t asize; /* of an address */
+	bool string, rep;
+	bool mem;     /* it has a memory operand, at lin */
+	int port;     /* of IN and OUT; -1: in DX */
+	uint64_t lin; /* linear address, RIP-relative to `at` */
+};
+/* The instruction at linear address (at), of which n bytes are known; false
+ * when they are none. */
+bool soft_insn_info(const struct soft_insn_ctx *c, uint64_t at,
+    const uint8_t *bytes, unsigned n, struct soft_insn_info *info);
+
 #endif

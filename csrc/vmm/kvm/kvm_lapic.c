@@ -1,0 +1,209 @@
+/*
+ * The register page of KVM's local APIC as an instruction would find it, for
+ * those who are no guest: vm_readwrite_kernemu_device(3), and instructions
+ * that run on the software processor.  KVM gives and takes the whole page.
+ * XXX An interrupt that arrives between the two is lost on a write; guests
+ * write by themselves, without this.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "kvm_local.h"
+#include "vlapic.h"
+
+#define APIC_PAGE 4096u
+#define APIC_TPR 0x80u
+#define APIC_EOI 0xb0u
+#define APIC_LDR 0xd0u
+#define APIC_DFR 0xe0u
+#define APIC_SVR 0xf0u
+#define APIC_ISR 0x100u
+#define APIC_TMR 0x180u
+#define APIC_ESR 0x280u
+#define APIC_ICR_LOW 0x300u
+#define APIC_ICR_HI 0x310u
+#define APIC_LVT_FIRST 0x320u
+#define APIC_LVT_LAST 0x370u
+#define APIC_TIMER_ICR 0x380u
+#define APIC_TIMER_CCR 0x390u
+#define APIC_TIMER_DCR 0x3e0u
+
+#define MSR_APICBASE 0x1bu
+#define APICBASE_ENABLED 0x800u
+#define APICBASE_X2APIC 0x400u
+
+#define SVR_ENABLE 0x100u
+#define LVT_MASKED 0x10000u
+#define LVT_WRITABLE 0x7a7ffu /* all but the status bits */
+
+#define ICR_LOGICAL 0x800u
+#define ICR_ASSERT 0x4000u
+#define ICR_MODE 0x700u
+#define ICR_MODE_INIT 0x500u
+#define ICR_SHORTHAND(icr) ((icr) >> 18 & 3)
+#define MSI_ADDR 0xfee00000UL
+#define MSI_ADDR_LOGICAL 4u
+
+static uint32_t
+page_get(const uint8_t *page, unsigned int off)
+{
+	uint32_t val;
+
+	memcpy(&val, page + off, sizeof(val));
+	return (val);
+}
+
+static void
+page_put(uint8_t *page, unsigned int off, uint32_t val)
+{
+	memcpy(page + off, &val, sizeof(val));
+}
+
+/* A message from this local APIC, as its ICR says. */
+static int
+icr_send(struct kvm_vcpu *kc, uint32_t icr, uint32_t dest)
+{
+	uint64_t data = icr & (ICR_MODE | 0xffu);
+	uint64_t addr = MSI_ADDR, set = vmm_active_cpus(kc->kv->vm);
+	int error = 0;
+
+	/* The end of an INIT, which only old processors knew. */
+	if ((icr & ICR_MODE) == ICR_MODE_INIT && (icr & ICR_ASSERT) == 0)
+		return (0);
+	switch (ICR_SHORTHAND(icr)) {
+	case 0:
+		addr |= (uint64_t)dest << 12;
+		if ((icr & ICR_LOGICAL) != 0)
+			addr |= MSI_ADDR_LOGICAL;
+		return (kvm_lapic_msi(kc->kv, addr, data));
+	case 1:
+		set = 1UL << kc->id;
+		break;
+	case 2:
+		set |= 1UL << kc->id;
+		break;
+	default:
+		set &= ~(1UL << kc->id);
+		break;
+	}
+	for (int i = 0; error == 0 && i < VM_MAXCPU; i++)
+		if ((set & (1UL << i)) != 0)
+			error = kvm_lapic_msi(
+			    kc->kv, addr | (uint64_t)i << 12, data);
+	return (error);
+}
+
+/* The highest interrupt in service ends; a level's I/O APIC hears of it. */
+static void
+eoi(struct kvm_vcpu *kc, uint8_t *page)
+{
+	uint32_t word;
+	int bit;
+
+	for (unsigned int i = 8; i-- > 0;) {
+		word = page_get(page, APIC_ISR + i * 0x10);
+		if (word == 0)
+			continue;
+		bit = 31 - __builtin_clz(word);
+		page_put(page, APIC_ISR + i * 0x10, word & ~(1u << bit));
+		if ((page_get(page, APIC_TMR + i * 0x10) >> bit & 1) != 0)
+			vioapic_process_eoi(kc->kv->vm, (int)i * 32 + bit);
+		return;
+	}
+}
+
+static void
+write_svr(uint8_t *page, uint32_t val)
+{
+	page_put(page, APIC_SVR, val & 0x3ff);
+	if ((val & SVR_ENABLE) != 0)
+		return;
+	for (unsigned int off = APIC_LVT_FIRST; off <= APIC_LVT_LAST;
+	     off += 0x10)
+		page_put(page, off, page_get(page, off) | LVT_MASKED);
+}
+
+/* Changes the page; false: nothing is to be set. */
+static bool
+page_write(struct kvm_vcpu *kc, uint8_t *page, unsigned int off, uint32_t val)
+{
+	switch (off) {
+	case APIC_TPR:
+		page_put(page, off, val & 0xff);
+		break;
+	case APIC_EOI:
+		eoi(kc, page);
+		break;
+	case APIC_LDR:
+	case APIC_ICR_HI:
+		page_put(page, off, val & 0xff000000u);
+		break;
+	case APIC_DFR:
+		page_put(page, off, val | 0x0fffffffu);
+		break;
+	case APIC_SVR:
+		write_svr(page, val);
+		break;
+	case APIC_ESR:
+		page_put(page, off, 0);
+		break;
+	case APIC_ICR_LOW:
+		page_put(page, off, val & ~0x1000u);
+		break;
+	case APIC_TIMER_ICR:
+		page_put(page, off, val);
+		page_put(page, APIC_TIMER_CCR, val);
+		break;
+	case APIC_TIMER_DCR:
+		page_put(page, off, val & 0xb);
+		break;
+	default:
+		if (off < APIC_LVT_FIRST || off > APIC_LVT_LAST)
+			return (false);
+		val &= LVT_WRITABLE;
+		if ((page_get(page, APIC_SVR) & SVR_ENABLE) == 0)
+			val |= LVT_MASKED;
+		page_put(page, off, val);
+		break;
+	}
+	return (true);
+}
+
+/* ENOENT: the page is not there. */
+int
+kvm_lapic_mmio(void *vcpui, uint64_t off, bool write, uint64_t *val, int bytes)
+{
+	struct kvm_vcpu *kc = vcpui;
+	uint8_t page[APIC_PAGE];
+	unsigned int reg = (unsigned int)off & 0xff0, low = off & 0xf;
+	uint64_t base;
+	uint32_t word;
+	int error;
+
+	if (kvm_getmsr(kc, MSR_APICBASE, &base) != 0 ||
+	    (base & (APICBASE_ENABLED | APICBASE_X2APIC)) != APICBASE_ENABLED)
+		return (ENOENT);
+	if (!write)
+		*val = 0;
+	/* Dwords at 16-byte distance; parts of one are read only. */
+	if (off >= APIC_PAGE || low + (unsigned int)bytes > 4 ||
+	    (write && bytes != 4))
+		return (0);
+	error = kvm_lapic_get(kc, page);
+	if (error != 0)
+		return (error);
+	if (!write) {
+		if (off >= 0x400)
+			return (0);
+		word = page_get(page, reg) >> (low * 8);
+		*val = bytes == 4 ? word : word & ((1u << (bytes * 8)) - 1);
+		return (0);
+	}
+	if (off >= 0x400 || !page_write(kc, page, reg, (uint32_t)*val))
+		return (0);
+	error = kvm_lapic_set(kc, page);
+	if (error == 0 && reg == APIC_ICR_LOW)
+		error = icr_send(
+		    kc, (uint32_t)*val, page_get(page, APIC_ICR_HI) >> 24);
+	return (error);
+}

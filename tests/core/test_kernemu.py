@@ -1,0 +1,76 @@
+"""Chips of the vmm, read and written from outside of the guest."""
+
+import errno
+from collections.abc import Callable
+
+import pytest
+
+from libvmmapi import VCPU, VM, VMError
+from support.tinyguest import flat32
+
+Factory = Callable[..., VM]
+
+LAPIC = 0xFEE00000
+IOAPIC = 0xFEC00000
+HPET = 0xFED00000
+
+
+def started(vm: VM, backend: str) -> VCPU:
+    """Return vCPU 0 where its processor has run it: at an OUT."""
+    cpu = flat32(vm, bytes.fromhex("e680"))
+    vm.vcpu(1).reset()
+    cpu.run()
+    assert vm.backend == backend
+    return cpu
+
+
+def test_the_local_apic_answers(vm_factory: Factory, backend: str) -> None:
+    vm = vm_factory()
+    cpu = started(vm, backend)
+
+    def read(offset: int, width: int = 4) -> int:
+        return cpu.readwrite_kernemu_device(LAPIC + offset, width)
+
+    def write(offset: int, value: int) -> None:
+        cpu.readwrite_kernemu_device(LAPIC + offset, 4, value)
+
+    assert read(0x20) == 0
+    other = vm.vcpu(1).readwrite_kernemu_device(LAPIC + 0x20, 4)
+    assert other == 1 << 24
+    assert 0x10 <= read(0x30, 1) <= 0x1F
+    assert read(0x32, 1) >= 5  # the highest entry of the local vector table
+    write(0xF0, 0x1FF)
+    assert read(0xF0) == 0x1FF
+    write(0x80, 0x1FF)
+    assert read(0x80) == 0xFF
+    write(0xD0, 0x12345678)
+    assert read(0xD0) == 0x12000000
+    write(0xE0, 0)
+    assert read(0xE0) == 0x0FFFFFFF
+    write(0x320, 0x20040)
+    assert read(0x320) == 0x20040
+    write(0x3E0, 0xB)
+    write(0x380, 0x7FFFFFFF)
+    assert read(0x380) == 0x7FFFFFFF
+    assert 0 < read(0x390) <= 0x7FFFFFFF
+    # A message to itself stands in the IRR, as it is masked by the TPR.
+    write(0x300, 0x44051)
+    assert read(0x220) == 1 << (0x51 - 0x40)
+    write(0x310, 0)
+    write(0x300, 0x52)
+    assert read(0x220) == 3 << (0x51 - 0x40)
+    write(0xB0, 0)  # nothing is in service
+    # Without the software enable bit the vectors are masked.
+    write(0xF0, 0xFF)
+    assert read(0x320) & 0x10000
+
+
+def test_the_other_chips_answer(vm_factory: Factory, backend: str) -> None:
+    cpu = started(vm_factory(), backend)
+    cpu.readwrite_kernemu_device(IOAPIC, 4, 1)
+    assert cpu.readwrite_kernemu_device(IOAPIC + 0x10, 4) == 0x001F0011
+    assert cpu.readwrite_kernemu_device(HPET, 4) & 0xFF != 0
+    for gpa in (0, 0xB0000000, 0xFEE01000):
+        with pytest.raises(VMError) as error:
+            cpu.readwrite_kernemu_device(gpa, 4)
+        assert error.value.errno == errno.EINVAL
