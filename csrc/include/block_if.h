@@ -1,6 +1,6 @@
 /*
- * The shared back end of disks: a file or block device, and threads that do
- * the requests of one device model.
+ * The shared back end of disks: an image, and threads that do the requests
+ * of one device model.
  */
 #ifndef _BLOCK_IF_H_
 #define _BLOCK_IF_H_
@@ -19,12 +19,13 @@ struct blockif_ctxt;
 
 /*
  * One request; the caller owns it until the callback runs.  br_resid is the
- * length on entry and what was not transferred at the end.  The callback runs
+ * length on entry, and at the end 0 or, after an error, that length.  The callback runs
  * on a thread of the back end with none of its locks held; err is 0 or an
  * errno.
  */
 struct blockif_req {
 	int br_iovcnt;
+	bool br_unmap; /* zero: the room may be given back */
 	off_t br_offset;
 	ssize_t br_resid;
 	void (*br_callback)(struct blockif_req *req, int err);
@@ -54,16 +55,25 @@ void blockif_psectsz(struct blockif_ctxt *bc, int *size, int *off);
 int blockif_queuesz(struct blockif_ctxt *bc); /* requests at a time */
 bool blockif_is_ro(struct blockif_ctxt *bc);
 bool blockif_candelete(struct blockif_ctxt *bc);
+/* What was deleted reads as zeroes. */
+bool blockif_delete_zeroes(struct blockif_ctxt *bc);
 int blockif_bootindex(struct blockif_ctxt *bc); /* -1: none given */
 
 /*
  * Start a request: 0, and the callback will run; E2BIG: too many at a time.
- * delete takes the range from br_offset and br_resid.
+ * delete and zero take the range from br_offset and br_resid.
  */
 int blockif_read(struct blockif_ctxt *bc, struct blockif_req *breq);
 int blockif_write(struct blockif_ctxt *bc, struct blockif_req *breq);
 int blockif_flush(struct blockif_ctxt *bc, struct blockif_req *breq);
 int blockif_delete(struct blockif_ctxt *bc, struct blockif_req *breq);
+int blockif_zero(struct blockif_ctxt *bc, struct blockif_req *breq);
+/*
+ * A read that is done on the caller's thread when it need not wait for a
+ * device: 0, and no callback runs; EAGAIN: use blockif_read.
+ */
+int blockif_tryread(struct blockif_ctxt *bc, const struct iovec *iov, int niov,
+    off_t offset, size_t len);
 /*
  * 0: the request had not begun and its callback will not run.  EBUSY: it was
  * being done, its callback has returned.  EINVAL: there is no such request.

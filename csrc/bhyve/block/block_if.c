@@ -1,19 +1,11 @@
 /*
- * What a disk's backing file or device is: opening it, its options, size and
- * geometry.
+ * What a disk is: its options, the image behind it, its size and geometry.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/falloc.h>
-#include <linux/fs.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include "block_local.h"
 #include "debug.h"
@@ -78,7 +70,7 @@ set_sectorsize(struct blockif_ctxt *bc, const char *text)
 		EPRINTLN("Invalid sector size %ld/%ld", ss, pss);
 		return (EINVAL);
 	}
-	if (bc->bc_isblk && ss < bc->bc_sectsz) {
+	if (bc->bc_image->bi_isblk && ss < bc->bc_sectsz) {
 		EPRINTLN("Sector size %ld incompatible with underlying device "
 			 "sector size %d",
 		    ss, bc->bc_sectsz);
@@ -90,130 +82,62 @@ set_sectorsize(struct blockif_ctxt *bc, const char *text)
 	return (0);
 }
 
-/* ---- what is behind the path ---- */
-
-static bool
-device_can_discard(const struct stat *sb)
-{
-	char path[96];
-	unsigned long long max;
-	bool found;
-	FILE *fp;
-	int i;
-
-	/* A partition's queue is that of the disk above it. */
-	for (i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path),
-		    "/sys/dev/block/%u:%u/%squeue/discard_max_bytes",
-		    major(sb->st_rdev), minor(sb->st_rdev),
-		    i == 0 ? "" : "../");
-		fp = fopen(path, "re");
-		if (fp == NULL)
-			continue;
-		found = fscanf(fp, "%llu", &max) == 1 && max > 0;
-		fclose(fp);
-		return (found);
-	}
-	return (false);
-}
-
-static int
-probe_device(struct blockif_ctxt *bc, const struct stat *sb)
-{
-	unsigned int psectsz;
-	uint64_t size;
-	int alignoff, sectsz;
-
-	if (ioctl(bc->bc_fd, BLKGETSIZE64, &size) != 0 ||
-	    ioctl(bc->bc_fd, BLKSSZGET, &sectsz) != 0)
-		return (errno);
-	if (ioctl(bc->bc_fd, BLKPBSZGET, &psectsz) != 0)
-		psectsz = (unsigned int)sectsz;
-	if (ioctl(bc->bc_fd, BLKALIGNOFF, &alignoff) != 0 || alignoff < 0)
-		alignoff = 0;
-	bc->bc_isblk = true;
-	atomic_store(&bc->bc_size, (int64_t)size);
-	bc->bc_sectsz = sectsz;
-	bc->bc_psectsz = (int)psectsz;
-	bc->bc_psectoff = alignoff;
-	bc->bc_direct_align = sectsz;
-	bc->bc_candelete = !bc->bc_rdonly && device_can_discard(sb);
-	return (0);
-}
-
-static void
-probe_file(struct blockif_ctxt *bc, const struct stat *sb)
-{
-	atomic_store(&bc->bc_size, (int64_t)sb->st_size);
-	bc->bc_sectsz = DEV_BSIZE;
-	bc->bc_psectsz = (int)sb->st_blksize;
-	if (bc->bc_psectsz < DEV_BSIZE ||
-	    (bc->bc_psectsz & (bc->bc_psectsz - 1)) != 0)
-		bc->bc_psectsz = DEV_BSIZE;
-	bc->bc_direct_align = bc->bc_psectsz;
-	/* Behind the end there is nothing to lose: only an inquiry. */
-	bc->bc_candelete = !bc->bc_rdonly &&
-	    fallocate(bc->bc_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		sb->st_size, DEV_BSIZE) == 0;
-}
-
-static int
-open_failed(const char *path, int error)
-{
-	ewarnx("Could not open backing file: %s: %s", path, strerror(error));
-	return (error);
-}
-
-static int
-open_backing(struct blockif_ctxt *bc, bool nocache, bool ro)
-{
-	const char *path = bc->bc_path;
-	struct stat sb;
-	int error, extra;
-
-	extra = O_CLOEXEC | (bc->bc_sync ? O_SYNC : 0);
-	bc->bc_fd = open(path, (ro ? O_RDONLY : O_RDWR) | extra);
-	if (bc->bc_fd < 0 && !ro) {
-		bc->bc_fd = open(path, O_RDONLY | extra);
-		ro = true;
-	}
-	if (bc->bc_fd < 0)
-		return (open_failed(path, errno));
-	bc->bc_rdonly = ro;
-	if (fstat(bc->bc_fd, &sb) != 0) {
-		error = errno;
-		ewarnx("Could not stat backing file: %s: %s", path,
-		    strerror(error));
-		return (error);
-	}
-	if (S_ISBLK(sb.st_mode)) {
-		error = probe_device(bc, &sb);
-		if (error != 0)
-			return (open_failed(path, error));
-	} else if (S_ISREG(sb.st_mode)) {
-		probe_file(bc, &sb);
-	} else {
-		return (open_failed(
-		    path, S_ISDIR(sb.st_mode) ? EISDIR : ENOTBLK));
-	}
-	if (nocache) {
-		bc->bc_direct_fd =
-		    open(path, (ro ? O_RDONLY : O_RDWR) | extra | O_DIRECT);
-		if (bc->bc_direct_fd < 0)
-			return (open_failed(path, errno));
-	}
-	return (0);
-}
+/* ---- opening ---- */
 
 static void
 blockif_free(struct blockif_ctxt *bc)
 {
-	if (bc->bc_fd >= 0)
-		close(bc->bc_fd);
-	if (bc->bc_direct_fd >= 0)
-		close(bc->bc_direct_fd);
+	if (bc->bc_image != NULL)
+		bc->bc_image->bi_ops->bo_close(bc->bc_image);
 	free(bc->bc_path);
 	free(bc);
+}
+
+/* The format is the user's word: what a guest writes is never looked at. */
+static int
+open_image(struct blockif_ctxt *bc, nvlist_t *nvl)
+{
+	struct blk_open how = { .path = bc->bc_path };
+	const char *format;
+	bool overlay;
+
+	format = get_config_value_node(nvl, "format");
+	overlay = get_config_bool_node_default(nvl, "overlay", false);
+	how.nocache = get_config_bool_node_default(nvl, "nocache", false);
+	how.sync = bc->bc_sync;
+	how.backing = get_config_bool_node_default(nvl, "backing", false);
+	how.ro = get_config_bool_node_default(nvl, "ro", false);
+	if (overlay && how.ro) {
+		EPRINTLN("%s: overlay and ro exclude each other",
+		    bc->bc_path);
+		return (EINVAL);
+	}
+	how.ro |= overlay;
+	if (config_failed())
+		return (EINVAL);
+	if (format == NULL || strcmp(format, "raw") == 0) {
+		bc->bc_image = blk_raw_open(&how);
+	} else if (strcmp(format, "qcow2") == 0) {
+		bc->bc_image = blk_qcow2_open(&how);
+		bc->bc_fixed = true;
+	} else {
+		EPRINTLN("%s: format %s is not raw or qcow2", bc->bc_path,
+		    format);
+		return (EINVAL);
+	}
+	if (overlay && bc->bc_image != NULL)
+		bc->bc_image = blk_overlay_open(bc->bc_image);
+	if (bc->bc_image == NULL)
+		return (EIO);
+	if (overlay)
+		bc->bc_sync = false;
+	bc->bc_rdonly = bc->bc_image->bi_rdonly;
+	bc->bc_candelete = bc->bc_image->bi_candelete;
+	bc->bc_sectsz = bc->bc_image->bi_sectsz;
+	bc->bc_psectsz = bc->bc_image->bi_psectsz;
+	bc->bc_psectoff = bc->bc_image->bi_psectoff;
+	atomic_store(&bc->bc_size, bc->bc_image->bi_size);
+	return (0);
 }
 
 struct blockif_ctxt *
@@ -221,7 +145,6 @@ blockif_open(nvlist_t *nvl, const char *ident)
 {
 	const char *path, *sectorsize;
 	struct blockif_ctxt *bc;
-	bool nocache, ro;
 	int error;
 
 	path = get_config_value_node(nvl, "path");
@@ -236,14 +159,11 @@ blockif_open(nvlist_t *nvl, const char *ident)
 		return (NULL);
 	}
 	snprintf(bc->bc_ident, sizeof(bc->bc_ident), "blk-%s", ident);
-	bc->bc_fd = bc->bc_direct_fd = -1;
-	nocache = get_config_bool_node_default(nvl, "nocache", false);
 	bc->bc_sync = get_config_bool_node_default(nvl, "sync", false) ||
 	    get_config_bool_node_default(nvl, "direct", false);
-	ro = get_config_bool_node_default(nvl, "ro", false);
 	bc->bc_bootindex =
 	    (int)get_config_int_node_default(nvl, "bootindex", -1, -1, 255);
-	if (config_failed() || open_backing(bc, nocache, ro) != 0)
+	if (config_failed() || open_image(bc, nvl) != 0)
 		goto fail;
 	sectorsize = get_config_value_node(nvl, "sectorsize");
 	if (sectorsize != NULL && set_sectorsize(bc, sectorsize) != 0)
@@ -270,12 +190,11 @@ blockif_close(struct blockif_ctxt *bc)
 	if (bc->bc_resize_event != NULL)
 		mevent_delete(bc->bc_resize_event);
 	blockif_stop_workers(bc);
-	error = 0;
-	if (!bc->bc_rdonly && fdatasync(bc->bc_fd) != 0) {
-		error = errno;
+	error = bc->bc_image->bi_ops->bo_close(bc->bc_image);
+	bc->bc_image = NULL;
+	if (error != 0)
 		EPRINTLN("%s: cannot write to stable storage: %s", bc->bc_path,
 		    strerror(error));
-	}
 	blockif_free(bc);
 	return (error);
 }
@@ -286,19 +205,9 @@ static void
 check_size(int fd, enum ev_type type, void *param)
 {
 	struct blockif_ctxt *bc = param;
-	struct stat sb;
 	int64_t size;
-	uint64_t devsize;
 
-	if (bc->bc_isblk) {
-		if (ioctl(bc->bc_fd, BLKGETSIZE64, &devsize) != 0)
-			return;
-		size = (int64_t)devsize;
-	} else {
-		if (fstat(bc->bc_fd, &sb) != 0)
-			return;
-		size = sb.st_size;
-	}
+	size = bc->bc_image->bi_ops->bo_size(bc->bc_image);
 	if (atomic_exchange(&bc->bc_size, size) != size)
 		bc->bc_resize_cb(bc, bc->bc_resize_arg, (size_t)size);
 }
@@ -389,6 +298,12 @@ bool
 blockif_is_ro(struct blockif_ctxt *bc)
 {
 	return (bc->bc_rdonly);
+}
+
+bool
+blockif_delete_zeroes(struct blockif_ctxt *bc)
+{
+	return (bc->bc_image->bi_zeroes);
 }
 
 bool

@@ -9,13 +9,14 @@
 #include <sys/queue.h>
 
 #include "block_if.h"
+#include "block_image.h"
 
 #define BLOCKIF_NUMTHR 8
 #define BLOCKIF_MAXREQ (BLOCKIF_RING_MAX + BLOCKIF_NUMTHR)
 
 struct mevent;
 
-enum blockop { BOP_READ, BOP_WRITE, BOP_FLUSH, BOP_DELETE };
+enum blockop { BOP_READ, BOP_WRITE, BOP_FLUSH, BOP_DELETE, BOP_ZERO };
 
 struct blockif_elem {
 	TAILQ_ENTRY(blockif_elem) be_link;
@@ -28,13 +29,11 @@ TAILQ_HEAD(blockif_elems, blockif_elem);
 struct blockif_ctxt {
 	char bc_ident[16];
 	char *bc_path;
-	int bc_fd;
-	int bc_direct_fd; /* with O_DIRECT, or -1 */
-	int bc_direct_align;
-	bool bc_isblk;
+	struct blk_image *bc_image;
 	bool bc_rdonly;
 	bool bc_candelete;
-	bool bc_sync; /* every write is on stable storage at once */
+	bool bc_sync;  /* every write is on stable storage at once */
+	bool bc_fixed; /* the format has its own map: O_SYNC is not enough */
 	int bc_sectsz, bc_psectsz, bc_psectoff;
 	int bc_bootindex;
 	_Atomic int64_t bc_size;

@@ -2,175 +2,75 @@
  * The threads of a block device, and what they do for one request.
  */
 #include <errno.h>
-#include <linux/falloc.h>
-#include <linux/fs.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "block_local.h"
 #include "iov.h"
 
-#define BOUNCE_SIZE (1UL << 20)
-
-/* What a thread keeps between requests. */
-struct worker {
-	struct blockif_ctxt *bc;
-	void *bounce; /* BOUNCE_SIZE bytes, aligned; NULL until needed */
-};
-
 /* ---- one request ---- */
 
-/*
- * Transfer the whole list: the system may do less at a time.  0 or an errno;
- * *resid is what is left.
- */
 static int
-transfer(int fd, bool write, const struct iovec *iov, int niov, off_t offset,
-    ssize_t *resid)
+check_range(struct blockif_ctxt *bc, off_t offset, ssize_t len)
 {
-	struct iovec rest[BLOCKIF_IOV_MAX];
-	ssize_t n;
+	int64_t size;
 
-	memcpy(rest, iov, (size_t)niov * sizeof(*iov));
-	while (*resid > 0) {
-		n = write ? pwritev(fd, rest, niov, offset) :
-			    preadv(fd, rest, niov, offset);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return (errno);
-		if (n == 0)
-			return (EIO); /* the file was made shorter */
-		*resid -= n;
-		offset += n;
-		niov = (int)seek_iov(rest, (size_t)niov, rest, (size_t)n);
-	}
-	return (0);
+	size = atomic_load(&bc->bc_size);
+	return (offset < 0 || len < 0 || offset > size || len > size - offset ?
+		EINVAL :
+		0);
 }
 
-/* O_DIRECT with buffers that are not aligned: by way of one that is. */
 static int
-transfer_bounce(struct worker *w, bool write, struct blockif_req *br)
+do_transfer(struct blockif_ctxt *bc, bool write, struct blockif_req *br)
 {
-	struct iovec one;
-	ssize_t left;
-	size_t done, n, total;
+	const struct blk_ops *ops = bc->bc_image->bi_ops;
 	int error;
 
-	if (w->bounce == NULL &&
-	    posix_memalign(&w->bounce, 4096, BOUNCE_SIZE) != 0) {
-		w->bounce = NULL;
-		return (ENOMEM);
-	}
-	total = (size_t)br->br_resid;
-	for (done = 0; done < total; done += n) {
-		n = total - done < BOUNCE_SIZE ? total - done : BOUNCE_SIZE;
-		if (write)
-			iov_to_buf(br->br_iov, (size_t)br->br_iovcnt, done,
-			    w->bounce, n);
-		one.iov_base = w->bounce;
-		one.iov_len = n;
-		left = (ssize_t)n;
-		error = transfer(w->bc->bc_direct_fd, write, &one, 1,
-		    br->br_offset + (off_t)done, &left);
-		if (error != 0)
-			return (error);
-		if (!write)
-			buf_to_iov(w->bounce, n, br->br_iov,
-			    (size_t)br->br_iovcnt, done);
-		br->br_resid -= (ssize_t)n;
-	}
-	return (0);
-}
-
-static bool
-buffers_aligned(const struct blockif_req *br, int align)
-{
-	uintptr_t bits;
-	int i;
-
-	bits = 0;
-	for (i = 0; i < br->br_iovcnt; i++)
-		bits |= (uintptr_t)br->br_iov[i].iov_base |
-		    br->br_iov[i].iov_len;
-	return ((bits & (uintptr_t)(align - 1)) == 0);
-}
-
-static int
-do_transfer(struct worker *w, bool write, struct blockif_req *br)
-{
-	struct blockif_ctxt *bc = w->bc;
-	int64_t size;
-	int fd;
-
-	size = atomic_load(&bc->bc_size);
 	if (br->br_iovcnt < 0 || br->br_iovcnt > BLOCKIF_IOV_MAX ||
-	    br->br_offset < 0 || br->br_resid < 0 || br->br_offset > size ||
-	    br->br_resid > size - br->br_offset)
-		return (EINVAL);
-	if (count_iov(br->br_iov, (size_t)br->br_iovcnt) !=
-	    (size_t)br->br_resid)
-		return (EINVAL);
-	if (write && bc->bc_rdonly)
-		return (EROFS);
-	fd = bc->bc_fd;
-	/* Parts of the alignment unit go through the page cache. */
-	if (bc->bc_direct_fd >= 0 &&
-	    ((br->br_offset | br->br_resid) & (bc->bc_direct_align - 1)) ==
-		0) {
-		if (!buffers_aligned(br, bc->bc_direct_align))
-			return (transfer_bounce(w, write, br));
-		fd = bc->bc_direct_fd;
-	}
-	return (transfer(fd, write, br->br_iov, br->br_iovcnt, br->br_offset,
-	    &br->br_resid));
-}
-
-static int
-do_flush(struct blockif_ctxt *bc)
-{
-	if (bc->bc_rdonly)
-		return (0);
-	return (fdatasync(bc->bc_fd) == 0 ? 0 : errno);
-}
-
-static int
-do_delete(struct blockif_ctxt *bc, struct blockif_req *br)
-{
-	uint64_t range[2];
-	int64_t size;
-
-	size = atomic_load(&bc->bc_size);
-	if (!bc->bc_candelete)
-		return (EOPNOTSUPP);
-	if (bc->bc_rdonly)
-		return (EROFS);
-	if (br->br_offset < 0 || br->br_resid < 0 || br->br_offset > size ||
-	    br->br_resid > size - br->br_offset)
+	    check_range(bc, br->br_offset, br->br_resid) != 0 ||
+	    count_iov(br->br_iov, (size_t)br->br_iovcnt) !=
+		(size_t)br->br_resid)
 		return (EINVAL);
 	if (br->br_resid == 0)
 		return (0);
-	range[0] = (uint64_t)br->br_offset;
-	range[1] = (uint64_t)br->br_resid;
-	if (bc->bc_isblk) {
-		if (ioctl(bc->bc_fd, BLKDISCARD, range) != 0)
-			return (errno);
-	} else if (fallocate(bc->bc_fd,
-		       FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		       br->br_offset, br->br_resid) != 0) {
-		return (errno);
-	}
-	br->br_resid = 0;
-	return (0);
+	if (!write)
+		return (ops->bo_read(bc->bc_image, br->br_iov, br->br_iovcnt,
+		    br->br_offset, (size_t)br->br_resid));
+	if (bc->bc_rdonly)
+		return (EROFS);
+	error = ops->bo_write(bc->bc_image, br->br_iov, br->br_iovcnt,
+	    br->br_offset, (size_t)br->br_resid);
+	if (error == 0 && bc->bc_sync && bc->bc_fixed)
+		error = ops->bo_flush(bc->bc_image);
+	return (error);
+}
+
+static int
+do_range(struct blockif_ctxt *bc, bool zero, struct blockif_req *br)
+{
+	const struct blk_ops *ops = bc->bc_image->bi_ops;
+	int error;
+
+	if (!zero && !bc->bc_candelete)
+		return (EOPNOTSUPP);
+	if (bc->bc_rdonly)
+		return (EROFS);
+	error = check_range(bc, br->br_offset, br->br_resid);
+	if (error != 0 || br->br_resid == 0)
+		return (error);
+	if (zero)
+		error = ops->bo_zero(bc->bc_image, br->br_offset,
+		    (size_t)br->br_resid, br->br_unmap && bc->bc_candelete);
+	else
+		error = ops->bo_delete(
+		    bc->bc_image, br->br_offset, (size_t)br->br_resid);
+	if (error == 0 && bc->bc_sync)
+		error = ops->bo_flush(bc->bc_image);
+	return (error);
 }
 
 static void
-blockif_proc(struct worker *w, struct blockif_elem *be)
+blockif_proc(struct blockif_ctxt *bc, struct blockif_elem *be)
 {
 	struct blockif_req *br = be->be_req;
 	int error;
@@ -178,16 +78,32 @@ blockif_proc(struct worker *w, struct blockif_elem *be)
 	switch (be->be_op) {
 	case BOP_READ:
 	case BOP_WRITE:
-		error = do_transfer(w, be->be_op == BOP_WRITE, br);
+		error = do_transfer(bc, be->be_op == BOP_WRITE, br);
 		break;
 	case BOP_FLUSH:
-		error = do_flush(w->bc);
+		error = bc->bc_rdonly ?
+		    0 :
+		    bc->bc_image->bi_ops->bo_flush(bc->bc_image);
 		break;
 	default:
-		error = do_delete(w->bc, br);
+		error = do_range(bc, be->be_op == BOP_ZERO, br);
 		break;
 	}
+	if (error == 0)
+		br->br_resid = 0;
 	br->br_callback(br, error);
+}
+
+int
+blockif_tryread(struct blockif_ctxt *bc, const struct iovec *iov, int niov,
+    off_t offset, size_t len)
+{
+	const struct blk_ops *ops = bc->bc_image->bi_ops;
+
+	if (ops->bo_tryread == NULL || niov > BLOCKIF_IOV_MAX ||
+	    check_range(bc, offset, (ssize_t)len) != 0)
+		return (EAGAIN);
+	return (ops->bo_tryread(bc->bc_image, iov, niov, offset, len));
 }
 
 /* ---- the queue ---- */
@@ -195,8 +111,7 @@ blockif_proc(struct worker *w, struct blockif_elem *be)
 static void *
 blockif_thr(void *arg)
 {
-	struct worker w = { .bc = arg };
-	struct blockif_ctxt *bc = w.bc;
+	struct blockif_ctxt *bc = arg;
 	struct blockif_elem *be;
 
 	pthread_setname_np(pthread_self(), bc->bc_ident);
@@ -214,7 +129,7 @@ blockif_thr(void *arg)
 		TAILQ_REMOVE(&bc->bc_pendq, be, be_link);
 		TAILQ_INSERT_TAIL(&bc->bc_busyq, be, be_link);
 		pthread_mutex_unlock(&bc->bc_mtx);
-		blockif_proc(&w, be);
+		blockif_proc(bc, be);
 		pthread_mutex_lock(&bc->bc_mtx);
 		TAILQ_REMOVE(&bc->bc_busyq, be, be_link);
 		be->be_req = NULL;
@@ -223,7 +138,6 @@ blockif_thr(void *arg)
 		pthread_cond_broadcast(&bc->bc_done);
 	}
 	pthread_mutex_unlock(&bc->bc_mtx);
-	free(w.bounce);
 	return (NULL);
 }
 
@@ -318,6 +232,12 @@ int
 blockif_delete(struct blockif_ctxt *bc, struct blockif_req *breq)
 {
 	return (blockif_request(bc, breq, BOP_DELETE));
+}
+
+int
+blockif_zero(struct blockif_ctxt *bc, struct blockif_req *breq)
+{
+	return (blockif_request(bc, breq, BOP_ZERO));
 }
 
 int

@@ -3,7 +3,6 @@
  * One namespace, over a back end or in memory (ram=).
  */
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -546,7 +545,6 @@ static int
 nvme_open_file(struct nvme_softc *sc, nvlist_t *nvl)
 {
 	struct pci_devinst *pi = sc->sc_pi;
-	struct stat sb;
 	char ident[16];
 
 	snprintf(ident, sizeof(ident), "%d:%d", pi->pi_slot, pi->pi_func);
@@ -556,9 +554,7 @@ nvme_open_file(struct nvme_softc *sc, nvlist_t *nvl)
 	sc->sc_size = (uint64_t)blockif_size(sc->sc_bctx);
 	sc->sc_sectsz = (uint32_t)blockif_sectsz(sc->sc_bctx);
 	sc->sc_dsm = blockif_candelete(sc->sc_bctx);
-	/* A hole in a file reads as zeroes; a device need not do so. */
-	sc->sc_zeroes = stat(blockif_path(sc->sc_bctx), &sb) == 0 &&
-	    S_ISREG(sb.st_mode);
+	sc->sc_zeroes = blockif_delete_zeroes(sc->sc_bctx);
 	return (0);
 }
 
