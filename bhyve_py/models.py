@@ -178,7 +178,6 @@ GRAMMARS: dict[str, Grammar] = {
     "hda": _plain,
     "nvme": _nvme,
     "passthru": _passthru,
-    "uart": _first("path"),
     "virtio-9p": _share,
     "virtio-blk": _block,
     "virtio-console": _console,

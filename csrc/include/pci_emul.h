@@ -15,6 +15,7 @@
 #include "pcireg.h"
 
 #define PCI_BARMAX 5
+#define PCI_ROM_IDX 6 /* the expansion ROM, in the same table */
 #define MAXBUSES 256
 #define MAXSLOTS 32
 #define MAXFUNCS 8
@@ -62,7 +63,8 @@ enum pcibar_type {
 	PCIBAR_IO,
 	PCIBAR_MEM32,
 	PCIBAR_MEM64,
-	PCIBAR_MEMHI64
+	PCIBAR_MEMHI64,
+	PCIBAR_ROM
 };
 
 struct pcibar {
@@ -123,7 +125,8 @@ struct pci_devinst {
 
 	void *pi_arg; /* the device's softc */
 	uint8_t pi_cfgdata[PCI_REGMAX + 1];
-	struct pcibar pi_bar[PCI_BARMAX + 1];
+	struct pcibar pi_bar[PCI_ROM_IDX + 1];
+	uint8_t *pi_rom; /* as long as its BAR; NULL: none */
 };
 
 /* ---- slots (pci_emul.c) ---- */
@@ -169,6 +172,9 @@ int pci_cfg_init(struct vmctx *ctx);
 /* 0, or an errno: EINVAL, ENOMEM (window full). */
 int pci_emul_alloc_bar(
     struct pci_devinst *pi, int idx, enum pcibar_type type, uint64_t size);
+/* The expansion ROM's contents and BAR from a file; 0, or an errno after a
+ * line. */
+int pci_emul_add_rom(struct pci_devinst *pi, const char *path);
 
 /* ---- message signalled interrupts (pci_msi.c) ---- */
 int pci_emul_add_msicap(struct pci_devinst *pi, int msgnum);

@@ -74,6 +74,8 @@ pci_bar_init(struct vmctx *ctx)
 static uint64_t
 bar_read(struct pci_devinst *pi, int idx, uint64_t offset, int size)
 {
+	if (idx == PCI_ROM_IDX)
+		return (pci_rom_read(pi, offset, size));
 	if (pi->pi_d->pe_barread == NULL)
 		return (~0UL);
 	return (pi->pi_d->pe_barread(pi, idx, offset, size));
@@ -83,7 +85,7 @@ static void
 bar_write(
     struct pci_devinst *pi, int idx, uint64_t offset, int size, uint64_t val)
 {
-	if (pi->pi_d->pe_barwrite != NULL)
+	if (idx != PCI_ROM_IDX && pi->pi_d->pe_barwrite != NULL)
 		pi->pi_d->pe_barwrite(pi, idx, offset, size, val);
 }
 
@@ -195,7 +197,7 @@ try_map(struct pci_devinst *pi, int idx)
 		return;
 	bar->mapped = true;
 	nblocked--;
-	if (pi->pi_d->pe_baraddr != NULL)
+	if (idx != PCI_ROM_IDX && pi->pi_d->pe_baraddr != NULL)
 		pi->pi_d->pe_baraddr(pi, idx, 1, bar->addr);
 }
 
@@ -212,7 +214,7 @@ retry_blocked(void)
 		for (slot = 0; slot < MAXSLOTS; slot++) {
 			for (func = 0; func < MAXFUNCS; func++) {
 				pi = pci_devinst_at(bus, slot, func);
-				for (i = 0; pi != NULL && i <= PCI_BARMAX;
+				for (i = 0; pi != NULL && i <= PCI_ROM_IDX;
 				     i++) {
 					if (pi->pi_bar[i].wanted &&
 					    !pi->pi_bar[i].mapped)
@@ -252,7 +254,7 @@ bar_unmap(struct pci_devinst *pi, int idx, bool retry)
 	}
 	bus_register(pi, idx, false);
 	bar->mapped = false;
-	if (pi->pi_d->pe_baraddr != NULL)
+	if (idx != PCI_ROM_IDX && pi->pi_d->pe_baraddr != NULL)
 		pi->pi_d->pe_baraddr(pi, idx, 0, bar->addr);
 	if (retry && nblocked > 0)
 		retry_blocked();
@@ -270,6 +272,9 @@ decodes(struct pci_devinst *pi, const struct pcibar *bar)
 	case PCIBAR_MEM32:
 	case PCIBAR_MEM64:
 		return ((cmd & PCIM_CMD_MEMEN) != 0);
+	case PCIBAR_ROM:
+		return ((cmd & PCIM_CMD_MEMEN) != 0 &&
+		    (pci_get_cfgdata32(pi, PCIR_BIOS) & PCIM_BIOS_ENABLE) != 0);
 	default:
 		return (false);
 	}
@@ -280,7 +285,7 @@ pci_bar_decode(struct pci_devinst *pi)
 {
 	int i;
 
-	for (i = 0; i <= PCI_BARMAX; i++) {
+	for (i = 0; i <= PCI_ROM_IDX; i++) {
 		if (decodes(pi, &pi->pi_bar[i]))
 			bar_map(pi, i);
 		else
@@ -293,7 +298,7 @@ pci_bar_unmap_all(struct pci_devinst *pi)
 {
 	int i;
 
-	for (i = 0; i <= PCI_BARMAX; i++)
+	for (i = 0; i <= PCI_ROM_IDX; i++)
 		bar_unmap(pi, i, false);
 }
 
@@ -350,7 +355,33 @@ pci_bar_cfgwrite(struct pci_devinst *pi, int idx, uint32_t val)
 	pci_set_cfgdata32(pi, PCIR_BAR(idx), reg);
 }
 
+void
+pci_rom_cfgwrite(struct pci_devinst *pi, uint32_t val)
+{
+	struct pcibar *bar = &pi->pi_bar[PCI_ROM_IDX];
+	uint32_t addr;
+
+	if (bar->type != PCIBAR_ROM)
+		return; /* reads as zero */
+	addr = val & PCIM_BIOS_ADDR_MASK & (uint32_t) ~(bar->size - 1);
+	pci_set_cfgdata32(pi, PCIR_BIOS, addr | (val & PCIM_BIOS_ENABLE));
+	bar_move(pi, PCI_ROM_IDX, addr);
+	/* It has a decode bit of its own. */
+	if (decodes(pi, bar))
+		bar_map(pi, PCI_ROM_IDX);
+	else
+		bar_unmap(pi, PCI_ROM_IDX, true);
+}
+
 /* ---- requests of the devices, and where they go ---- */
+
+/* Nobody places it but the guest: until then it has no address. */
+void
+pci_bar_add_rom(struct pci_devinst *pi, uint64_t size)
+{
+	pi->pi_bar[PCI_ROM_IDX].type = PCIBAR_ROM;
+	pi->pi_bar[PCI_ROM_IDX].size = size;
+}
 
 int
 pci_emul_alloc_bar(

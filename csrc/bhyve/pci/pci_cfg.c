@@ -171,6 +171,9 @@ cfg_write(struct pci_devinst *pi, int offset, int bytes, uint32_t val)
 	if (offset >= PCIR_BAR(0) && offset < PCIR_BAR(PCI_BARMAX + 1)) {
 		if (bytes == 4)
 			pci_bar_cfgwrite(pi, (offset - PCIR_BAR(0)) / 4, val);
+	} else if (offset >= PCIR_BIOS && offset < PCIR_BIOS + 4) {
+		if (bytes == 4)
+			pci_rom_cfgwrite(pi, val);
 	} else if (offset >= PCIR_COMMAND && offset < PCIR_REVID) {
 		cmdsts_write(pi, offset, bytes, val);
 	} else if (is_cap(pi, offset)) {

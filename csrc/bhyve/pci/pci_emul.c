@@ -256,6 +256,16 @@ override_regs(struct pci_devinst *pi, nvlist_t *nvl)
 
 /* ---- building the devices ---- */
 
+/* Any function may have an expansion ROM. */
+static int
+option_rom(struct pci_devinst *pi, nvlist_t *nvl)
+{
+	const char *path;
+
+	path = get_config_value_node(nvl, "romfile");
+	return (path != NULL ? pci_emul_add_rom(pi, path) : 0);
+}
+
 static int
 pci_emul_init(struct vmctx *ctx, const struct pci_devemu *pde, int bus,
     int slot, int func, nvlist_t *nvl)
@@ -289,7 +299,8 @@ pci_emul_init(struct vmctx *ctx, const struct pci_devemu *pde, int bus,
 	pci_set_cfgdata16(pi, PCIR_COMMAND, PCIM_CMD_BUSMASTEREN);
 
 	if (pde->pe_init(pi, nvl) != 0 || override_regs(pi, nvl) != 0 ||
-	    config_failed()) {
+	    option_rom(pi, nvl) != 0 || config_failed()) {
+		pci_rom_cleanup(pi);
 		pci_msix_cleanup(pi);
 		pthread_mutex_destroy(&pi->pi_intr_mtx);
 		free(pi);
@@ -442,6 +453,7 @@ pci_cleanup(void)
 				if (pi->pi_d->pe_cleanup != NULL)
 					pi->pi_d->pe_cleanup(pi);
 				pci_bar_unmap_all(pi);
+				pci_rom_cleanup(pi);
 				pci_msix_cleanup(pi);
 				pthread_mutex_destroy(&pi->pi_intr_mtx);
 				free(pi);

@@ -23,6 +23,13 @@ void pci_bus_window_end(int bus);
 void pci_bar_decode(struct pci_devinst *pi);
 void pci_bar_cfgwrite(struct pci_devinst *pi, int idx, uint32_t val);
 void pci_bar_unmap_all(struct pci_devinst *pi);
+/* The expansion ROM's BAR (size is a power of two) and its register. */
+void pci_bar_add_rom(struct pci_devinst *pi, uint64_t size);
+void pci_rom_cfgwrite(struct pci_devinst *pi, uint32_t val);
+
+/* ---- pci_rom.c ---- */
+void pci_rom_cleanup(struct pci_devinst *pi);
+uint64_t pci_rom_read(struct pci_devinst *pi, uint64_t offset, int size);
 
 /* ---- pci_msi.c ---- */
 void pci_msi_capwrite(

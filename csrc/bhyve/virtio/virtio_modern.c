@@ -197,7 +197,8 @@ queue_read(struct virtio_softc *vs, uint64_t offset)
 static uint32_t
 common_read(struct virtio_softc *vs, uint64_t offset, int size)
 {
-	if (offset >= COMMON_SIZE || common_size[offset] != size)
+	/* iPXE of 2019 reads the lower halves of 32-bit registers. */
+	if (offset >= COMMON_SIZE || common_size[offset] < size)
 		return (0xffffffffu);
 	switch (offset) {
 	case VIRTIO_PCI_COMMON_DFSELECT:
