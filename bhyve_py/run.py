@@ -22,14 +22,7 @@ def _unbuilt(request: Request) -> str | None:
         return "-G (gdb.port): there is no debug server in this version"
     if tree.get("tpm.type") is not None:
         return "-l tpm (tpm.type): there is no TPM in this version"
-    if _has_domains(tree):
-        return "-n (domains): there are no NUMA domains in this version"
     return None
-
-
-def _has_domains(tree: ConfigTree) -> bool:
-    """Say whether any NUMA domain is described."""
-    return tree.has_node("domains")
 
 
 def _check_devices(tree: ConfigTree) -> None:

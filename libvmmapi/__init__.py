@@ -66,7 +66,16 @@ if TYPE_CHECKING:
     from .errors import VMError
     from .exits import Entry, EntryCmd, ExitCode, SuspendHow, VMExit
     from .inventory import VMInfo, vm_info, vm_infos
-    from .memory import MemFlags, MemMap, MemSeg, MmapStyle, Prot, SegId
+    from .memory import (
+        MemDomain,
+        MemFlags,
+        MemMap,
+        MemPolicy,
+        MemSeg,
+        MmapStyle,
+        Prot,
+        SegId,
+    )
     from .memsize import parse_memsize
     from .regs import DESCRIPTORS, GENERAL, SELECTORS, Descriptor, Reg
     from .vcpu import VCPU
@@ -85,8 +94,10 @@ __all__ = [
     "Entry",
     "EntryCmd",
     "ExitCode",
+    "MemDomain",
     "MemFlags",
     "MemMap",
+    "MemPolicy",
     "MemSeg",
     "MmapStyle",
     "OpenFlags",
@@ -117,7 +128,10 @@ _MODULES = {
     "errors": ("VMError",),
     "exits": ("Entry", "EntryCmd", "ExitCode", "SuspendHow", "VMExit"),
     "inventory": ("VMInfo", "vm_info", "vm_infos"),
-    "memory": ("MemFlags", "MemMap", "MemSeg", "MmapStyle", "Prot", "SegId"),
+    "memory": (
+        *("MemDomain", "MemFlags", "MemMap", "MemPolicy", "MemSeg", "MmapStyle"),
+        *("Prot", "SegId"),
+    ),
     "memsize": ("parse_memsize",),
     "regs": ("DESCRIPTORS", "GENERAL", "SELECTORS", "Descriptor", "Reg"),
     "vcpu": ("VCPU",),

@@ -68,6 +68,7 @@ vm_set_run_state = VCPU.set_run_state
 # ---- memory ----
 vm_parse_memsize = parse_memsize
 vm_setup_memory = VM.setup_memory
+vm_setup_memory_domains = VM.setup_memory_domains
 vm_map_gpa = VM.map_gpa
 vm_rev_map_gpa = VM.rev_map_gpa
 vm_dirty_gpa = VM.dirty_gpa

@@ -36,6 +36,22 @@ class MemFlags(IntFlag):
     WIRED = lib.VM_MEM_F_WIRED
 
 
+class MemPolicy(IntEnum):
+    """How a part of guest memory is spread over nodes of the host."""
+
+    FIRST_TOUCH = lib.VM_MEM_FIRST_TOUCH
+    ROUND_ROBIN = lib.VM_MEM_ROUND_ROBIN
+    PREFER = lib.VM_MEM_PREFER
+
+
+class MemDomain(NamedTuple):
+    """``size`` bytes from the host's ``nodes``, bit N for node N; 0: all."""
+
+    size: int
+    policy: MemPolicy = MemPolicy.FIRST_TOUCH
+    nodes: int = 0
+
+
 class Prot(IntFlag):
     """What a guest may do with memory."""
 

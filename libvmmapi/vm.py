@@ -5,7 +5,7 @@ are bytes, addresses guest-physical.  All raise VMError unless said otherwise.
 One thread at a time may use a VM object; calls release the interpreter lock.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum, IntFlag
 from types import TracebackType
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from ._ffi import CData, ffi, lib
 from .cpuset import mask_to_ids
 from .errors import VMError, check, last_error
 from .exits import SuspendHow
-from .memory import MemFlags, MemMap, MemSeg, MmapStyle, Prot, Views
+from .memory import MemDomain, MemFlags, MemMap, MemSeg, MmapStyle, Prot, Views
 from .vcpu import VCPU
 
 _ENOENT = 2
@@ -281,6 +281,18 @@ class VM:
         """
         if lib.vm_setup_memory(self.ctx, size, style) != 0:
             raise last_error("vm_setup_memory", self._name, _open_detail())
+
+    def setup_memory_domains(
+        self, domains: Iterable[MemDomain], style: MmapStyle = MmapStyle.ALL
+    ) -> None:
+        """Give the VM memory in parts, each from the host's nodes it names.
+
+        EINVAL also means: the host has none of the nodes.
+        """
+        parts = [domain._asdict() for domain in domains]
+        array = ffi.new("struct vm_mem_domain[]", parts)
+        if lib.vm_setup_memory_domains(self.ctx, style, array, len(parts)) != 0:
+            raise last_error("vm_setup_memory_domains", self._name, _open_detail())
 
     def map_gpa(self, gpa: int, size: int) -> memoryview:
         """Return a writable view of guest memory.

@@ -24,6 +24,7 @@
 #include "ioapic.h"
 #include "mem.h"
 #include "mevent.h"
+#include "numa.h"
 #include "pci_emul.h"
 #include "pci_irq.h"
 #include "pci_lpc.h"
@@ -48,6 +49,7 @@ static struct {
 	struct vmctx *ctx;
 	int ncpus;
 	uint16_t sockets, cores, threads;
+	size_t memsize;
 	struct vcpu_info vcpus[VM_MAXCPU];
 	bool pci_up, mevent_up;
 } machine;
@@ -305,24 +307,32 @@ open_vm(const char *name)
 }
 
 static int
-setup_memory(void)
+read_memory_size(void)
 {
 	const char *value;
-	size_t memsize;
-	int flags;
 
 	value = get_config_value("memory.size");
-	if (value == NULL || vm_parse_memsize(value, &memsize) != 0) {
+	if (value == NULL || vm_parse_memsize(value, &machine.memsize) != 0) {
 		ewarnx("invalid memsize '%s'", value != NULL ? value : "");
 		return (-1);
 	}
+	return (numa_init(machine.ncpus, &machine.memsize));
+}
+
+static int
+setup_memory(void)
+{
+	int flags;
+
 	flags = 0;
 	if (get_config_bool_default("memory.guest_in_core", false))
 		flags |= VM_MEM_F_INCORE;
 	if (get_config_bool_default("memory.wired", false))
 		flags |= VM_MEM_F_WIRED;
 	vm_set_memflags(machine.ctx, flags);
-	if (vm_setup_memory(machine.ctx, memsize, VM_MMAP_ALL) != 0) {
+	if (numa_count() > 0 ? numa_setup_memory(machine.ctx) != 0
+			     : vm_setup_memory(machine.ctx, machine.memsize,
+				   VM_MMAP_ALL) != 0) {
 		EPRINTLN(
 		    "Unable to set up memory (%d): %s", errno, strerror(errno));
 		return (-1);
@@ -532,7 +542,8 @@ init_tables(void)
 static int
 build(const char *name)
 {
-	if (calc_topology() != 0 || check_pinning() != 0)
+	if (calc_topology() != 0 || check_pinning() != 0 ||
+	    read_memory_size() != 0)
 		return (-1);
 	if (open_vm(name) != 0 || set_topology() != 0 || setup_memory() != 0)
 		return (-1);

@@ -9,6 +9,19 @@ enum vm_mmap_style { VM_MMAP_NONE, VM_MMAP_ALL, VM_MMAP_SPARSE, ... };
 #define VM_MEM_F_INCORE ...
 #define VM_MEM_F_WIRED ...
 
+enum vm_mem_policy {
+	VM_MEM_FIRST_TOUCH,
+	VM_MEM_ROUND_ROBIN,
+	VM_MEM_PREFER,
+	...
+};
+struct vm_mem_domain {
+	size_t size;
+	int policy;
+	uint64_t nodes;
+	...;
+};
+
 #define VMMAPI_OPEN_CREATE ...
 #define VMMAPI_OPEN_REINIT ...
 #define VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE ...
@@ -91,6 +104,9 @@ int vm_set_run_state(struct vcpu *vcpu, uint32_t state, uint8_t sipi);
 /* ---- memory ---- */
 int vm_parse_memsize(const char *opt, size_t *memsize);
 int vm_setup_memory(struct vmctx *ctx, size_t len, enum vm_mmap_style style);
+/* Parts of one segment, in their order; the owner's call. */
+int vm_setup_memory_domains(struct vmctx *ctx, enum vm_mmap_style style,
+    const struct vm_mem_domain *domains, int ndomains);
 /* Host pointer to [gpa, gpa+len), or NULL.  RAM and devmem. */
 void *vm_map_gpa(struct vmctx *ctx, vm_paddr_t gpa, size_t len);
 /* The device wrote there (DMA): decoded code in it is void. */

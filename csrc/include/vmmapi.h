@@ -29,6 +29,14 @@ enum vm_mmap_style { VM_MMAP_NONE, VM_MMAP_ALL, VM_MMAP_SPARSE };
 #define VM_MEM_F_INCORE 0x01
 #define VM_MEM_F_WIRED 0x02
 
+/* A part of guest memory and the nodes of the host that it comes from. */
+enum vm_mem_policy { VM_MEM_FIRST_TOUCH, VM_MEM_ROUND_ROBIN, VM_MEM_PREFER };
+struct vm_mem_domain {
+	size_t size;
+	int policy;	/* enum vm_mem_policy */
+	uint64_t nodes; /* bit N: node N; 0: all */
+};
+
 #define VMMAPI_OPEN_CREATE 0x01
 #define VMMAPI_OPEN_REINIT 0x02
 #define VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE 0x04
@@ -114,6 +122,9 @@ int vm_set_run_state(struct vcpu *vcpu, uint32_t state, uint8_t sipi);
 /* ---- memory ---- */
 int vm_parse_memsize(const char *opt, size_t *memsize);
 int vm_setup_memory(struct vmctx *ctx, size_t len, enum vm_mmap_style style);
+/* Parts of one segment, in their order; the owner's call. */
+int vm_setup_memory_domains(struct vmctx *ctx, enum vm_mmap_style style,
+    const struct vm_mem_domain *domains, int ndomains);
 /* Host pointer to [gpa, gpa+len), or NULL.  RAM and devmem. */
 void *vm_map_gpa(struct vmctx *ctx, vm_paddr_t gpa, size_t len);
 /* The device wrote there (DMA): decoded code in it is void. */

@@ -4,9 +4,11 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <linux/mempolicy.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "vmm.h"
@@ -146,6 +148,60 @@ vm_setup_memory(struct vmctx *ctx, size_t len, enum vm_mmap_style style)
 	    vm_mmap_memseg(ctx, VM_HIGHMEM_BASE, VM_SYSMEM, (int64_t)low,
 		len - low, VM_PROT_ALL) != 0)
 		return (-1);
+	return (0);
+}
+
+static int
+bind_range(struct vmctx *ctx, const struct vm_mem_domain *d, uint64_t gpa,
+    size_t len)
+{
+	static const int modes[] = {
+		[VM_MEM_FIRST_TOUCH] = MPOL_BIND,
+		[VM_MEM_ROUND_ROBIN] = MPOL_INTERLEAVE,
+		[VM_MEM_PREFER] = MPOL_PREFERRED,
+	};
+	unsigned long nodes = d->nodes != 0 ? d->nodes : ~0UL;
+	void *hva;
+
+	/* The host's own way is the first touch, on any node. */
+	if (len == 0 || (d->policy == VM_MEM_FIRST_TOUCH && d->nodes == 0))
+		return (0);
+	hva = vm_map_gpa(ctx, gpa, len);
+	if (hva == NULL)
+		return (vmapi_error(EFAULT));
+	/* The kernel looks at one bit less than it is told of. */
+	if (syscall(SYS_mbind, hva, len, modes[d->policy], &nodes, 65, 0) == 0)
+		return (0);
+	vmm_set_error("memory of the host's nodes %#llx: %s",
+	    (unsigned long long)nodes, strerror(errno));
+	return (-1);
+}
+
+/* Domains fill low memory first, then what stands above 4 GiB. */
+int
+vm_setup_memory_domains(struct vmctx *ctx, enum vm_mmap_style style,
+    const struct vm_mem_domain *domains, int ndomains)
+{
+	size_t at, low, total = 0;
+	int i;
+
+	for (i = 0; i < ndomains; i++)
+		if (domains[i].size == 0 || domains[i].policy < 0 ||
+		    domains[i].policy > VM_MEM_PREFER ||
+		    __builtin_add_overflow(total, domains[i].size, &total))
+			return (vmapi_error(EINVAL));
+	if (vm_setup_memory(ctx, total, style) != 0)
+		return (-1);
+	for (i = 0, at = 0; i < ndomains; at += domains[i++].size) {
+		low = at < VM_LOWMEM_LIMIT ? VM_LOWMEM_LIMIT - at : 0;
+		if (low > domains[i].size)
+			low = domains[i].size;
+		if (bind_range(ctx, &domains[i], at, low) != 0 ||
+		    bind_range(ctx, &domains[i],
+			VM_HIGHMEM_BASE + at + low - VM_LOWMEM_LIMIT,
+			domains[i].size - low) != 0)
+			return (-1);
+	}
 	return (0);
 }
 

@@ -184,3 +184,30 @@ def test_linux_by_ovmf(
     assert not BAD.search(log), BAD.search(log)
     machine.send("poweroff\n")
     assert machine.wait() == 1
+
+
+@pytest.mark.slow
+def test_linux_sees_the_numa_domains(
+    machine: Machine, bios: str, linux: tuple[str, str], tmp_path: Path
+) -> None:
+    try:
+        disk = firmware.grub_disk(tmp_path, CACHE, *linux)
+    except guestfiles.GuestUnavailableError as error:
+        pytest.skip(str(error))
+    numa = ("-n", "id=0,size=256M,cpus=0,2", "-n", "id=1,size=192M,cpus=1")
+    start_bios(machine, bios, "-c", "4", *numa, "-s", f"4,virtio-blk,{disk}")
+    machine.expect("GUEST-READY", 180)
+    machine.expect("guest# ")
+    nodes = "/sys/devices/system/node"
+    machine.shell(f"cd {nodes}")
+    said = machine.shell("cat online node?/cpulist")
+    # A vCPU that no domain names is the first one's.
+    assert said.split() == ["0-1", "0,2-3", "1"]
+    assert machine.shell("cat node?/distance").split() == ["10", "20", "20", "10"]
+    total = machine.shell("grep -h MemTotal node?/meminfo").split()
+    sizes = [int(total[3]) >> 10, int(total[8]) >> 10]
+    assert 128 < sizes[0] <= 256
+    assert 128 < sizes[1] <= 192
+    log = machine.shell("dmesg")
+    assert "SRAT: PXM 1 -> APIC 0x01 -> Node 1" in log
+    assert not BAD.search(log), BAD.search(log)

@@ -8,7 +8,7 @@
 
 struct vmctx;
 
-#define ACPI_MAX_TABLES 8
+#define ACPI_MAX_TABLES 10
 
 struct acpi_header {
 	char signature[4];
@@ -45,6 +45,12 @@ typedef bool (*acpi_table_fn)(union acpi_scratch *t, struct vmctx *ctx,
     int ncpu, uint64_t facs, uint64_t dsdt);
 extern const acpi_table_fn acpi_tables[];
 extern const int acpi_ntables;
+
+/* acpi_numa.c */
+bool acpi_build_srat(union acpi_scratch *t, struct vmctx *ctx, int ncpu,
+    uint64_t facs, uint64_t dsdt);
+bool acpi_build_slit(union acpi_scratch *t, struct vmctx *ctx, int ncpu,
+    uint64_t facs, uint64_t dsdt);
 
 /* End of RAM below 4 GB. */
 uint64_t acpi_lowmem_size(void);

@@ -272,5 +272,5 @@ acpi_build_facs(union acpi_scratch *t)
 }
 
 const acpi_table_fn acpi_tables[] = { build_fadt, build_madt, build_hpet,
-	build_mcfg, build_spcr };
+	build_mcfg, build_spcr, acpi_build_srat, acpi_build_slit };
 const int acpi_ntables = sizeof(acpi_tables) / sizeof(acpi_tables[0]);
