@@ -9,7 +9,7 @@ import pytest
 HERE = Path(__file__).parent
 CSRC = HERE.parents[1] / "csrc"
 GUESTS = HERE.parent / "guests"
-FOLDERS = ("vmm", "vmm/io", "vmm/kvm", "vmm/soft")
+FOLDERS = ("vmm", "vmm/io", "vmm/kvm", "vmm/soft", "vmm/soft/jit")
 NAMES = (
     "seg32", "strict32", "exc32", "priv32", "debug32", "task32",
     "v86", "real16", "long64", "strict64", "mmio_event",
@@ -35,8 +35,10 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
+@pytest.mark.parametrize("translate", ["0", "2"])
 @pytest.mark.parametrize("name", NAMES)
-def test_guest(runner: Path, tmp_path: Path, name: str) -> None:
+def test_guest(runner: Path, tmp_path: Path, name: str, translate: str) -> None:
+    """Once by the interpreter, once with every block translated at once."""
     obj, elf = tmp_path / "g.o", tmp_path / "g.elf"
     assemble = ["gcc", "-m32", "-c", f"-I{GUESTS}", "-o", str(obj)]
     subprocess.run([*assemble, str(GUESTS / f"{name}.S")], check=True)
@@ -44,7 +46,12 @@ def test_guest(runner: Path, tmp_path: Path, name: str) -> None:
     script = str(GUESTS / "guest.ld")
     subprocess.run([*link, "-T", script, "-o", str(elf), str(obj)], check=True)
     result = subprocess.run(
-        [runner, "soft", elf], capture_output=True, text=True, timeout=60, check=False
+        [runner, "soft", elf],
+        env={"BHYVE_TRANSLATE": translate},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert result.stdout == f"PASS {name}\n", result.stdout + result.stderr
     assert result.returncode == 0, result.stderr

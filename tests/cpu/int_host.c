@@ -8,13 +8,15 @@
  * direction and faults are compared.  This file holds the engine's side and
  * the comparison; int_gen.c makes the instructions.
  *
- * usage: int_host [rounds [seed [row name]]], or int_host rules
+ * usage: int_host [rounds [seed [row name]]], int_host rules, or
+ * int_host blocks [rounds [seed]]
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "int_gen.h"
+#include "int_jit.h"
 #include "int_native.h"
 #include "soft_core_local.h"
 #include "soft_goto.h"
@@ -32,6 +34,14 @@ static void
 op_stop(struct softcpu *cpu, const struct insn *in)
 {
 	cpu->rip = soft_rip(cpu, in);
+}
+
+void
+jit_end_record(struct insn *rec, unsigned off)
+{
+	memset(rec, 0, sizeof(*rec));
+	rec->op = op_stop;
+	rec->off = (uint16_t)off;
 }
 
 soft_op bind_pause(const struct soft_dec *d, struct insn *in);
@@ -235,11 +245,11 @@ cpu_init(void)
 
 /* Load registers, run the record (op_stop is behind it), fetch registers. */
 static void
-cpu_run(struct insn *rec, struct nctx *c)
+cpu_run_at(struct insn *rec, struct nctx *c, unsigned boff)
 {
 	memcpy(cpu->gpr, c->gpr, sizeof(c->gpr));
 	cpu->gpr[R_ZERO] = 0;
-	cpu->gpr[R_BLOCK] = ARENA + CODE_OFF;
+	cpu->gpr[R_BLOCK] = ARENA + CODE_OFF + boff;
 	cpu->rfl = (c->flags & FL_DF) | FL_IF | 2;
 	soft_set_rflags(cpu, cpu->rfl | (c->flags & FL_ARITH));
 	cpu->stop = STOP_NONE;
@@ -253,6 +263,12 @@ cpu_run(struct insn *rec, struct nctx *c)
 	c->rip = cpu->rip;
 	c->path = cpu->rip + cpu->csbase ==
 	    ARENA + CODE_OFF + TAKEN_OFF;
+}
+
+static void
+cpu_run(struct insn *rec, struct nctx *c)
+{
+	cpu_run_at(rec, c, 0);
 }
 
 /* ---- comparison ---- */
@@ -333,8 +349,8 @@ report(const struct gen *g, const char *how, const struct nctx *in,
 }
 
 /* ---- one case ---- */
-static uint64_t n_cases, n_fault, n_fail, n_fused;
-enum how { FAST, SLOW, SLOW_RMW, DEAD, BOUND, FUSED, HOWS };
+static uint64_t n_cases, n_fault, n_fail, n_fused, n_code;
+enum how { FAST, SLOW, SLOW_RMW, DEAD, BOUND, FUSED, CODE, CODE_SLOW, HOWS };
 
 /* Decode and bind n instructions; false: not for this way of running. */
 static bool
@@ -375,9 +391,13 @@ static void
 one_case(struct gen *g, bool fuse)
 {
 	static const char *const hows[] = {"fast", "slow", "slow rmw",
-	    "fast, flags dead", "as bound", "fused"};
+	    "fast, flags dead", "as bound", "fused", "translated",
+	    "translated, slow"};
 	struct nctx in, host, soft;
-	struct insn rec[3];
+	struct insn rec[3], *first;
+	const unsigned n = fuse ? 2 : 1;
+	uint32_t flags = 0;
+	bool code, bad;
 
 	memset(&in, 0, sizeof(in));
 	gen_case(g, &in);
@@ -396,16 +416,27 @@ one_case(struct gen *g, bool fuse)
 	cpu_mode(g->mode);
 	for (enum how how = fuse ? BOUND : FAST; how < HOWS; how++) {
 		if ((how == DEAD && host.vector >= 0) ||
-		    (how >= BOUND && !fuse) ||
-		    !prepare(g, how, rec, fuse ? 2 : 1))
+		    ((how == BOUND || how == FUSED) && !fuse) ||
+		    (how >= CODE && (g->mode != N_64 ||
+		    cpu->core->jit == NULL)) || !prepare(g, how, rec, n))
 			continue;
+		code = how >= CODE;
+		first = code ? jit_make(cpu, rec, n, g->code, g->len, 0) : rec;
 		memcpy(data, mem_in, DATA_LEN);
-		cpu->tlb = how == SLOW || how == SLOW_RMW ? tlb_miss :
-		    tlb_hit;
+		cpu->tlb = how == SLOW || how == SLOW_RMW ||
+		    how == CODE_SLOW ? tlb_miss : tlb_hit;
 		give_rmw = how == SLOW;
 		soft = in;
-		cpu_run(rec, &soft);
-		if (differs(g, &host, &soft, how != DEAD)) {
+		cpu_run(first, &soft);
+		if (code) {
+			n_code += jit_made(cpu);
+			flags = g->flmask;
+			g->flmask &= ~(uint32_t)g->row->fl_undef;
+		}
+		bad = differs(g, &host, &soft, how != DEAD);
+		if (code)
+			g->flmask = flags;
+		if (bad) {
 			if (n_fail++ < 20)
 				report(g, hows[how], &in, &host, &soft);
 			break;
@@ -441,10 +472,21 @@ main(int argc, char **argv)
 	}
 	decode_init();
 	cpu_init();
+	if (!jit_setup(cpu))
+		printf("no executable memory: handlers alone\n");
 	if (argc > 1 && strcmp(argv[1], "rules") == 0) {
 		cpu_mode(N_32);
 		cpu->tlb = tlb_hit;
 		return (int_rules(cpu));
+	}
+	if (argc > 1 && strcmp(argv[1], "blocks") == 0) {
+		if (cpu->core->jit == NULL)
+			return (77);
+		cpu_mode(N_64);
+		return (jit_sequences(cpu, argc > 2 ?
+		    strtoul(argv[2], NULL, 0) : 20000, argc > 3 ?
+		    strtoul(argv[3], NULL, 0) : 1, cpu_run_at, tlb_hit,
+		    tlb_miss));
 	}
 	for (size_t i = 0; i < optab_int_n; i++) {
 		g.row = &optab_int[i];
@@ -468,8 +510,8 @@ main(int argc, char **argv)
 			}
 		}
 	}
-	printf("%u row/mode pairs, %lu cases, %lu faults, %lu fused, %u never "
-	       "ran, %lu failures\n", forms, n_cases, n_fault, n_fused, idle,
-	    n_fail);
+	printf("%u row/mode pairs, %lu cases, %lu faults, %lu fused, "
+	       "%lu translated, %u never ran, %lu failures\n", forms, n_cases,
+	    n_fault, n_fused, n_code, idle, n_fail);
 	return (n_fail != 0 || idle != 0);
 }

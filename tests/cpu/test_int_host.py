@@ -28,6 +28,7 @@ HANDLERS = [
     "op_atomic",
 ]
 OTHERS = ["flags", "optab_int", "decode", "decode_modrm"]
+OTHERS += [f"jit/jit_{name}" for name in ("cache", "block", "int", "flow")]
 NO_HOST_MODES = 77
 
 
@@ -48,7 +49,7 @@ def harness(objects: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Pa
     exe = tmp_path_factory.mktemp("int") / "int_host"
     sources = [
         ROOT / "tests" / "cpu" / f"int_{n}.c"
-        for n in ("host", "gen", "native", "rules")
+        for n in ("host", "gen", "jit", "native", "rules")
     ]
     subprocess.run(
         [
@@ -61,6 +62,7 @@ def harness(objects: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Pa
             "-Werror",
             f"-I{ROOT}/csrc/include",
             f"-I{ROOT}/csrc/vmm/soft",
+            f"-I{ROOT}/csrc/vmm",
             "-o",
             str(exe),
             *map(str, sources),
@@ -85,6 +87,19 @@ def test_every_row_does_what_the_host_does(harness: Path, seed: int) -> None:
 def test_rules_that_user_mode_cannot_show(harness: Path) -> None:
     done = subprocess.run([str(harness), "rules"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_translated_blocks_do_what_their_handlers_do(harness: Path, seed: int) -> None:
+    done = subprocess.run(
+        [str(harness), "blocks", "30000", str(seed)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if done.returncode == NO_HOST_MODES:
+        pytest.skip("no executable memory")
+    assert done.returncode == 0, done.stdout[-4000:]
 
 
 def test_handlers_leave_by_tail_calls_only(objects: list[Path]) -> None:

@@ -81,6 +81,7 @@ block_init(struct softcpu *cpu)
 	}
 	for (unsigned i = 0; i < 1u << JC_BITS; i++)
 		cpu->jc[i].tag = ~0ull;
+	jit_init(cpu);
 	return (0);
 }
 
@@ -89,6 +90,7 @@ block_fini(struct softcpu *cpu)
 {
 	struct soft_core *co = cpu->core;
 
+	jit_fini(cpu);
 	free(co->scratch_mem);
 	if (co->arena != NULL)
 		munmap(co->arena, BLK_ARENA);
@@ -230,6 +232,7 @@ block_kill_one(struct softcpu *cpu, struct block *b)
 {
 	struct vpage *vp;
 
+	jit_kill(cpu, b);
 	b->dead = true;
 	for (int i = 0; i <= b->count; i++)
 		b->insn[i].op = op_stale;
@@ -303,6 +306,7 @@ block_flush(struct softcpu *cpu)
 	}
 	memset(co->bhash, 0, sizeof(co->bhash));
 	jc_flush(cpu, false);
+	jit_flush(cpu);
 	co->arena_used = 0;
 	co->arena_full = false;
 	cpu->blk = NULL;
@@ -463,6 +467,7 @@ dec_finish(struct decoding *dc, struct block *b)
 	struct insn *end = &b->insn[b->count];
 
 	decode_bind(dc->d, b->insn, b->count);
+	decode_fuse(dc->d, b->insn, b->count);
 	memset(end, 0, sizeof(*end));
 	end->op = op_block_end;
 	end->off = b->len;
@@ -498,6 +503,20 @@ block_keep(struct softcpu *cpu, struct block *nb, const struct block *b)
 		nb->page_next[1] = vp->blocks;
 		vp->blocks = nb;
 	}
+	jit_block(cpu, nb);
+}
+
+/* A block of one page at (gpa), or NULL. */
+struct block *
+block_at(struct softcpu *cpu, uint64_t gpa, uint32_t mode)
+{
+	struct block *b;
+
+	for (b = cpu->core->bhash[bhash(gpa, mode)]; b != NULL;
+	    b = b->hash_next)
+		if (b->gpa == gpa && b->mode == mode && b->gpa2 == 0)
+			return (b);
+	return (NULL);
 }
 
 /*

@@ -445,33 +445,46 @@ flags_read(const struct soft_dec *d, const struct insn *in)
 }
 
 /*
- * Backwards over the block: flags are live behind it, and in front of every
- * record that may stop the block before it has written its own.
+ * Flags are live in front of every record that may stop the block before it
+ * has written its own.
  */
+uint32_t
+decode_live(const struct soft_dec *d, const struct insn *in, uint32_t live)
+{
+	const struct optab *r = d->row;
+
+	if (r == NULL || (r->attr & (A_FAULT | A_END | A_REP)) ||
+	    (d->mem && !(r->attr & A_EA)) || in->op == op_ud ||
+	    in->op == op_gp0)
+		return (FL_ARITH);
+	return ((live & ~(uint32_t)r->fl_write) | flags_read(d, in));
+}
+
+/* Backwards over the block: flags are live behind it. */
 void
 decode_bind(struct soft_dec *d, struct insn *in, int n)
 {
 	uint32_t live = FL_ARITH;
-	soft_op op;
 
 	for (int i = n - 1; i >= 0; i--) {
 		const struct optab *r = d[i].row;
 
-		if (r != NULL) {
+		if (r != NULL)
 			d[i].flags_dead = (live &
 			    (r->fl_write | r->fl_undef)) == 0;
-			live = (live & ~(uint32_t)r->fl_write) |
-			    flags_read(&d[i], &in[i]);
-		}
 		in[i].op = bind_one(&d[i], &in[i]);
-		if (r == NULL || (r->attr & (A_FAULT | A_END | A_REP)) ||
-		    (d[i].mem && !(r->attr & A_EA)) || in[i].op == op_ud ||
-		    in[i].op == op_gp0)
-			live = FL_ARITH;
+		live = decode_live(&d[i], &in[i], live);
 	}
-	if (n >= 2) {
-		op = soft_fuse(&d[n - 2], &d[n - 1], &in[n - 2], &in[n - 1]);
-		if (op != NULL)
-			in[n - 2].op = op;
-	}
+}
+
+void
+decode_fuse(const struct soft_dec *d, struct insn *in, int n)
+{
+	soft_op op;
+
+	if (n < 2)
+		return;
+	op = soft_fuse(&d[n - 2], &d[n - 1], &in[n - 2], &in[n - 1]);
+	if (op != NULL)
+		in[n - 2].op = op;
 }

@@ -134,6 +134,7 @@ struct soft_core {
 	uint64_t jcfill[2][(1u << JC_BITS) / 64]; /* [global] */
 	uint64_t jcpages[1024 / 64]; /* pages (hashed) with entries in jc */
 	struct block *scratch_mem; /* the block that is not kept */
+	struct jit *jit; /* the translator's cache, or NULL */
 
 	/* --- TLBs (tlb.c) --- */
 	struct tlbx x[TLB_KINDS][TLB_SIZE];
@@ -171,7 +172,8 @@ struct soft_core {
 	int lock_depth;
 
 	/* --- statistics, folded into vmm_stat at each exit --- */
-	uint64_t st_blocks, st_flush, st_kill, st_tlbflush, st_walk, st_wait;
+	uint64_t st_blocks, st_flush, st_kill, st_tlbflush, st_walk, st_wait,
+	    st_jit;
 };
 
 /* ---- decode.c ---- */
@@ -185,6 +187,11 @@ enum dec_result decode_insn(struct soft_dec *d, struct insn *in,
 void decode_init(void); /* pthread_once */
 /* Bind handlers of n records, flag liveness included. */
 void decode_bind(struct soft_dec *d, struct insn *in, int n);
+/* ... and the last two as one, where they make a pair. */
+void decode_fuse(const struct soft_dec *d, struct insn *in, int n);
+/* Arithmetic flags live in front of a bound record, given those behind. */
+uint32_t decode_live(const struct soft_dec *d, const struct insn *in,
+    uint32_t live);
 bool decode_ends_block(const struct soft_dec *d);
 uint32_t soft_features(void); /* SF_* that the engine offers on this host */
 /* May the instruction let a waiting interrupt through (WRMSR, MOV CR8)? */
@@ -226,8 +233,16 @@ void block_fini(struct softcpu *cpu);
 struct block *block_find(struct softcpu *cpu, uint64_t lin);
 void block_flush(struct softcpu *cpu); /* forget everything */
 void block_kill(struct softcpu *cpu, uint64_t gpa, uint64_t len);
+struct block *block_at(struct softcpu *cpu, uint64_t gpa, uint32_t mode);
 void jc_flush(struct softcpu *cpu, bool keep_global);
 void jc_flush_page(struct softcpu *cpu, uint64_t lin);
+
+/* ---- jit/: the translator ---- */
+void jit_init(struct softcpu *cpu);
+void jit_fini(struct softcpu *cpu);
+void jit_flush(struct softcpu *cpu);
+void jit_block(struct softcpu *cpu, struct block *b);
+void jit_kill(struct softcpu *cpu, struct block *b);
 
 /* ---- code.c: code that changes ---- */
 struct codepage *cp_get(struct softvm *svm, uint64_t gpa, bool create);

@@ -175,6 +175,8 @@ struct softcpu {
 	uint32_t mode; /* block key bits: MODE_* */
 	uint64_t modekey; /* mode << 48: part of jump cache tags */
 	uint64_t csbase; /* CS base (0 in 64-bit mode): linear = csbase + rip */
+	uint64_t jit_page; /* linear page that translated code runs on */
+	uint32_t jit_done; /* a handler called by it came through */
 
 	/* --- system state --- */
 	struct softseg seg[6];
@@ -288,9 +290,12 @@ struct block {
 	bool dead;	 /* killed: its records only stop */
 	bool notrap;	 /* MODE_TF: the instruction swallows the TF trap */
 	bool global;	 /* mapped global when last looked up */
+	uint16_t hits;	 /* entries so far, until it is translated */
+	uint32_t tlink;	 /* jit: offset of the code that links jump to */
 	struct block *hash_next;
 	struct block *page_next[2]; /* lists of the pages it stands on */
 	uint64_t gpa2;	 /* second page's address, or 0 */
+	const uint8_t *tcode; /* jit: where to enter with r14 = address */
 	/* count + 1: op_block_end closes it.  Two records a cache line. */
 	_Alignas(64) struct insn insn[];
 };

@@ -17,6 +17,7 @@ VMM_STAT_SOFT(SOFT_KILLS, "Blocks killed by stores");
 VMM_STAT_SOFT(SOFT_TLB_FLUSHES, "Software TLB flushes");
 VMM_STAT_SOFT(SOFT_WALKS, "Page table walks");
 VMM_STAT_SOFT(SOFT_SHOOTDOWNS, "Write-TLB shoot-downs for new code");
+VMM_STAT_SOFT(SOFT_TRANSLATED, "Blocks translated");
 
 static void
 fold(_Atomic uint64_t *slots, int index, uint64_t *n)
@@ -40,6 +41,7 @@ soft_stat_fold(struct softcpu *cpu)
 	fold(s, SOFT_TLB_FLUSHES_index, &co->st_tlbflush);
 	fold(s, SOFT_WALKS_index, &co->st_walk);
 	fold(s, SOFT_SHOOTDOWNS_index, &co->st_wait);
+	fold(s, SOFT_TRANSLATED_index, &co->st_jit);
 }
 
 struct softvm *
