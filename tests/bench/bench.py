@@ -30,6 +30,7 @@ CACHE = TOP / "build" / "guest"
 GUESTS = TOP / "build" / "obj" / "guests"
 QEMU = "qemu-system-x86_64"
 PORT_EXITS = 200_000  # what guests/bench_portio.S does between S and E
+GAP_WINDOW = 1 << 24  # TSC ticks of a window of guests/bench_gap.S
 
 
 def until(process: subprocess.Popen[bytes], mark: bytes, limit: float = 120) -> float:
@@ -167,12 +168,95 @@ def resident() -> float:
         vm.close()
 
 
+#: Another process that asks for all that bhyvectl shows of a vCPU, without end.
+ASKER = """
+from libvmmapi import VM, Reg
+with VM.open("bench") as vm:
+    print("asks", flush=True)
+    cpu = vm.vcpu(0)
+    while True:
+        for reg in (Reg.RIP, Reg.CR3, Reg.CS):
+            cpu.get_register(reg)
+        cpu.get_desc(Reg.CS)
+        cpu.get_stats()
+        vm.active_cpus()
+"""
+
+
+def gaps(backend: str, asked: bool) -> dict[str, float]:
+    """Return p50, p99 and maximum of the time a vCPU is away, in ms.
+
+    Of each window of some milliseconds the longest absence is taken.
+    """
+    vm = Bhyve(backend, "64M", ["--kernel", str(GUESTS / "bench_gap.elf")])
+    asker = None
+    try:
+        with vm.start() as process:
+            assert process.stdout is not None
+            until(process, b"S")
+            if asked:
+                asker = subprocess.Popen(
+                    [sys.executable, "-c", ASKER],
+                    env=vm.env,
+                    cwd=TOP,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )
+                until(asker, b"asks")
+            text = b""
+            # The asker is there for all windows that count.
+            began, skipped = time.monotonic(), 0
+            while not text.endswith(b"E"):
+                text += os.read(process.stdout.fileno(), 65536)
+                if not skipped:
+                    began, skipped = time.monotonic(), text.count(b"\n")
+            took = time.monotonic() - began
+            process.kill()
+        lines = text[:-1].split()[skipped:]
+        ms = took * 1000 / len(lines) / GAP_WINDOW  # of a tick
+        away = sorted(int(line, 16) * ms for line in lines)
+        return {
+            "p50": away[len(away) // 2],
+            "p99": away[len(away) * 99 // 100],
+            "max": away[-1],
+        }
+    finally:
+        if asker is not None:
+            asker.kill()
+            asker.wait()
+        vm.close()
+
+
+def gap_row(backend: str, runs: int) -> dict[str, object]:
+    """Measure gaps() with and without another process that asks, in turn."""
+    row: dict[str, object] = {"unit": "ms"}
+    alone, asked = [], []
+    try:
+        for _ in range(runs):
+            alone.append(gaps(backend, asked=False))
+            asked.append(gaps(backend, asked=True))
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        return row | {"failed": str(error)}
+    for name, figures in (("alone", alone), ("asked", asked)):
+        for key in ("p50", "p99", "max"):
+            values = [figure[key] for figure in figures]
+            row[f"{name} {key}"] = round(statistics.median(values), 4)
+        row[f"{name} runs"] = figures
+    return row
+
+
 #: name -> (unit, ours, the peer's or None)
 FIGURES: dict[str, tuple[str, Callable[[], float], Callable[[], float] | None]] = {
     "boot to init, soft vs TCG": ("s", boot_ours, boot_qemu),
     "port exits, KVM": ("1/s", portio_ours, portio_qemu),
     "exec to first guest output": ("s", first_instruction, None),
     "resident beside the guest": ("MiB", resident, None),
+}
+
+#: Rows of their own shape: name -> function of the number of runs.
+ROWS: dict[str, Callable[[int], dict[str, object]]] = {
+    "vCPU away while others ask, soft": lambda runs: gap_row("soft", runs),
+    "vCPU away while others ask, KVM": lambda runs: gap_row("kvm", runs),
 }
 
 
@@ -205,10 +289,11 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="part of a figure's name")
     args = parser.parse_args()
     results: dict[str, object] = {"host": platform.platform()}
-    for name in FIGURES:
+    for name in (*FIGURES, *ROWS):
         if args.names and not any(word in name for word in args.names):
             continue
-        row = results[name] = measure(name, args.n)
+        row = ROWS[name](args.n) if name in ROWS else measure(name, args.n)
+        results[name] = row
         brief = {k: v for k, v in row.items() if not isinstance(v, list)}
         print(name, brief, flush=True)
     Path(args.o).write_text(json.dumps(results, indent=1) + "\n")
