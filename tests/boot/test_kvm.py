@@ -74,8 +74,9 @@ def test_own_kernel(vm_dir: Path, backend: str, name: str) -> None:
     with Machine(vm_dir, backend=backend) as machine:
         start(machine, name)
         passes(machine, name)
-        if not interprets(backend):
-            assert "NO 32-BIT PAGING" not in machine.output
+        if "NO 32-BIT PAGING" in machine.output:
+            assert interprets(backend)
+            pytest.skip("this KVM interprets guests: no paging outside long mode")
 
 
 def test_local_apic_timer(vm_dir: Path, backend: str) -> None:
