@@ -11,7 +11,11 @@ CFLAGS ?= -O2 -g
 ALLCFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread \
 	$(WARN) $(INCS) $(CFLAGS)
 GUESTS := $(patsubst tests/guests/%.S,$(O)/guests/%.elf,\
-	$(wildcard tests/guests/*.S))
+	$(wildcard tests/guests/*.S)) \
+	$(patsubst tests/guests/%.c,$(O)/guests/%.elf,\
+	$(wildcard tests/guests/*.c))
+GUESTFLAGS = -m32 -std=c11 -O2 -g -ffreestanding -fno-pic -fno-stack-protector \
+	-fno-asynchronous-unwind-tables -mgeneral-regs-only -Wall -Wextra -Werror
 
 .PHONY: core guests dev check format lint types test slow bench asan clean
 core: $(O)/libcore.a
@@ -30,6 +34,11 @@ guests: $(GUESTS)
 $(O)/guests/%.elf: tests/guests/%.S tests/guests/guest.ld $(wildcard tests/guests/*.inc)
 	@mkdir -p $(dir $@)
 	$(CC) -m32 -c -g -Itests/guests -o $(@:.elf=.o) $<
+	ld -m elf_i386 -nostdlib --no-warn-rwx-segments -T tests/guests/guest.ld -o $@ $(@:.elf=.o)
+
+$(O)/guests/%.elf: tests/guests/%.c tests/guests/guest.ld
+	@mkdir -p $(dir $@)
+	$(CC) $(GUESTFLAGS) -c -o $(@:.elf=.o) $<
 	ld -m elf_i386 -nostdlib --no-warn-rwx-segments -T tests/guests/guest.ld -o $@ $(@:.elf=.o)
 
 # An editable install in the running interpreter's environment.

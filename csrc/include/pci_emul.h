@@ -122,6 +122,7 @@ struct pci_devinst {
 		struct msix_table_entry *table;
 		uint64_t *pba;
 	} pi_msix;
+	struct pci_irqfds *pi_irqfds; /* pci_irqfd.c */
 
 	void *pi_arg; /* the device's softc */
 	uint8_t pi_cfgdata[PCI_REGMAX + 1];
@@ -184,6 +185,8 @@ int pci_msi_maxmsgnum(struct pci_devinst *pi);
 int pci_msix_enabled(struct pci_devinst *pi);
 int pci_msix_table_bar(struct pci_devinst *pi);
 int pci_msix_pba_bar(struct pci_devinst *pi);
+/* Messages of MSI-X go by event descriptors where the processor has them. */
+void pci_msix_use_irqfd(struct pci_devinst *pi);
 void pci_generate_msi(struct pci_devinst *pi, int index);
 void pci_generate_msix(struct pci_devinst *pi, int index);
 /* The device's BAR handlers pass accesses to the MSI-X BAR here. */

@@ -7,8 +7,9 @@
  *	vi_softc_linkup(), vs_mtx and every vq_qsize set,
  *	identity registers (vi_set_identity),
  *	vi_intr_init(vs, 1, fbsdrun_virtio_msix()), vi_set_io_bar(vs, 0);
- * its struct pci_devemu names vi_pci_read, vi_pci_write, vi_pci_cfgread and
- * vi_pci_cfgwrite; its pe_cleanup ends with vi_softc_cleanup().
+ * its struct pci_devemu names vi_pci_read, vi_pci_write, vi_pci_cfgread,
+ * vi_pci_cfgwrite and vi_pci_baraddr; its pe_cleanup begins with vi_quiesce() and
+ * ends with vi_softc_cleanup().
  *
  * Guests are not trusted: vq_getchain() hands out host memory of guest RAM
  * only, from descriptors that were read once.  What it refuses makes the
@@ -191,6 +192,7 @@ struct virtio_softc {
 	uint32_t vs_gfselect;
 	uint64_t vs_gfeatures; /* modern: as written, before FEATURES_OK */
 	int vs_pcicfg_cap;     /* offset of the PCI_CFG capability */
+	struct vi_doorbells *vs_doorbells; /* virtio_doorbell.c */
 	uint64_t vs_lowmem, vs_highmem; /* sizes of guest RAM */
 };
 
@@ -204,6 +206,8 @@ struct vi_req {
 /* ---- set-up (virtio.c) ---- */
 void vi_softc_linkup(struct virtio_softc *vs, const struct virtio_consts *vc,
     void *dev_softc, struct pci_devinst *pi, struct vqueue_info *queues);
+/* No notification comes any more: first in pe_cleanup, without *vs_mtx. */
+void vi_quiesce(struct virtio_softc *vs);
 void vi_softc_cleanup(struct virtio_softc *vs);
 /* Vendor, device, class, subvendor and subsystem id. */
 void vi_set_identity(struct pci_devinst *pi, uint16_t device, uint8_t class,
@@ -223,6 +227,8 @@ uint64_t vi_pci_read(
     struct pci_devinst *pi, int baridx, uint64_t offset, int size);
 void vi_pci_write(struct pci_devinst *pi, int baridx, uint64_t offset,
     int size, uint64_t value);
+void vi_pci_baraddr(
+    struct pci_devinst *pi, int baridx, int enabled, uint64_t address);
 int vi_pci_cfgread(
     struct pci_devinst *pi, int offset, int bytes, uint32_t *retval);
 int vi_pci_cfgwrite(

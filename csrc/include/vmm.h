@@ -29,6 +29,8 @@ struct vatpit;
 struct vhpet;
 struct vrtc;
 struct vpmtmr;
+struct vm_ioevent;
+struct vm_irqfd;
 
 /* A set of vCPU ids: bit N is vCPU N. */
 _Static_assert(VM_MAXCPU <= 64, "a cpuset is one word");
@@ -91,6 +93,12 @@ struct vmm_ops {
 	    int bytes);
 	/* The IOAPIC's redirection entries changed (KVM routes EOIs by it). */
 	void (*ioapic_changed)(void *vmi);
+	/*
+	 * Optional: descriptors that guest writes count on, and descriptors
+	 * that send messages (struct vm_ioevent, struct vm_irqfd).
+	 */
+	int (*ioevent)(void *vmi, const struct vm_ioevent *ioe);
+	int (*msi_irqfd)(void *vmi, struct vm_irqfd *ifd);
 	/*
 	 * Optional.  Cut the features of a CPUID leaf (r4 is eax..edx as the
 	 * policy would show it) to what the processor carries; called for

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vmm_eventfd.h"
 #include "vmm_exit.h"
 #include "vmm_regs.h"
 
@@ -99,6 +100,8 @@ enum vmm_ioctl_cmd {
 	VM_SET_MEMFLAGS = VMM_IOC_BASE | 0x42,
 	VM_GET_MEMFLAGS = VMM_IOC_BASE | 0x43,
 	VM_IS_PAUSED = VMM_IOC_BASE | 0x44,
+	VM_IOEVENT = VMM_IOC_BASE | 0x45,
+	VM_IRQFD = VMM_IOC_BASE | 0x46,
 };
 
 struct vm_run {

@@ -16,6 +16,7 @@
 
 #include "vmm_cap.h"
 #include "vmm_class.h"
+#include "vmm_eventfd.h"
 #include "vmm_exit.h"
 #include "vmm_regs.h"
 
@@ -191,6 +192,12 @@ int vm_inject_nmi(struct vcpu *vcpu);
 int vm_lapic_irq(struct vcpu *vcpu, int vector);
 int vm_lapic_local_irq(struct vcpu *vcpu, int lvt);
 int vm_lapic_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg);
+/*
+ * Ours.  Event descriptors that the processor itself counts on, and sends
+ * messages for; -1 with EOPNOTSUPP where it does not (soft).
+ */
+int vm_ioevent(struct vmctx *ctx, const struct vm_ioevent *ioe);
+int vm_irqfd(struct vmctx *ctx, struct vm_irqfd *ifd);
 int vm_raise_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg, int bus,
     int slot, int func);
 int vm_ioapic_assert_irq(struct vmctx *ctx, int irq);

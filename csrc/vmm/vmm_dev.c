@@ -11,6 +11,26 @@
 #include "vmm_dev_local.h"
 #include "vmm_local.h"
 
+/* ---- event descriptors ---- */
+
+static int
+ioc_ioevent(struct vm *vm, void *arg)
+{
+	const struct vm_ioevent *a = arg;
+
+	if (vm->ops->ioevent == NULL || !atomic_load(&vm->selected))
+		return (EOPNOTSUPP);
+	return (vm->ops->ioevent(vm->cookie, a));
+}
+
+static int
+ioc_irqfd(struct vm *vm, void *arg)
+{
+	if (vm->ops->msi_irqfd == NULL || !atomic_load(&vm->selected))
+		return (EOPNOTSUPP);
+	return (vm->ops->msi_irqfd(vm->cookie, arg));
+}
+
 /* ---- the whole VM, all vCPUs frozen ---- */
 
 static int
@@ -586,6 +606,11 @@ static const struct vmm_ioctl table[] = {
 	IOC(VM_IS_PAUSED, struct vm_word, LOCK_NONE, GET, ioc_is_paused),
 	IOC(VM_MEMORY_WRITTEN, struct vm_dirty_range, LOCK_READ_HOLD, DO,
 	    ioc_memory_written),
+	/* Descriptors are the owner's. */
+	IOC(VM_IOEVENT, struct vm_ioevent, LOCK_NONE, VMI_IN | VMI_LOCAL,
+	    ioc_ioevent),
+	IOC(VM_IRQFD, struct vm_irqfd, LOCK_NONE,
+	    VMI_IN | VMI_OUT | VMI_LOCAL, ioc_irqfd),
 	IOC(VM_SET_MEMFLAGS, struct vm_word, LOCK_NONE, SET, ioc_set_memflags),
 	IOC(VM_GET_MEMFLAGS, struct vm_word, LOCK_NONE, GET, ioc_get_memflags),
 };

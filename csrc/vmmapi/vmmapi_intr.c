@@ -47,6 +47,20 @@ vm_lapic_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg)
 	return (VMIOC(ctx, VM_LAPIC_MSI, &a));
 }
 
+int
+vm_ioevent(struct vmctx *ctx, const struct vm_ioevent *ioe)
+{
+	struct vm_ioevent a = *ioe;
+
+	return (VMIOC(ctx, VM_IOEVENT, &a));
+}
+
+int
+vm_irqfd(struct vmctx *ctx, struct vm_irqfd *ifd)
+{
+	return (VMIOC(ctx, VM_IRQFD, ifd));
+}
+
 /* Who sends it matters to interrupt remapping, which nobody has here. */
 int
 vm_raise_msi(

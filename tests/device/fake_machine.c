@@ -2,6 +2,7 @@
  * What the device code expects around it, as little as possible.  Guest
  * memory lies between pages that nobody may touch.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "bhyverun.h"
 #include "config.h"
 #include "fake_machine.h"
+#include "pci_local.h"
 #include "qemu_fwcfg.h"
 #include "vmmapi.h"
 
@@ -98,6 +100,20 @@ vm_raise_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg, int bus,
 {
 	fake_msis++;
 	return (0);
+}
+
+/* Taken, and nobody ever rings: accesses come to the BARs all the same. */
+int
+vm_ioevent(struct vmctx *ctx, const struct vm_ioevent *ioe)
+{
+	return (0);
+}
+
+int
+vm_irqfd(struct vmctx *ctx, struct vm_irqfd *ifd)
+{
+	errno = EOPNOTSUPP;
+	return (-1);
 }
 
 bool
@@ -198,8 +214,7 @@ void
 fake_destroy(struct pci_devinst *pi)
 {
 	pi->pi_d->pe_cleanup(pi);
-	free(pi->pi_msix.table);
-	free(pi->pi_msix.pba);
+	pci_msix_cleanup(pi);
 	free(pi);
 	init_config();
 }

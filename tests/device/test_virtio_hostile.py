@@ -13,6 +13,7 @@ SOURCES = (
     *("config.c", "debug.c", "mevent.c", "pci/pci_msi.c", "net/net_utils.c"),
     *("block/block_if.c", "block/block_worker.c", "virtio/iov.c"),
     *("virtio/virtio.c", "virtio/virtio_modern.c", "virtio/virtio_vq.c"),
+    *("virtio/virtio_doorbell.c", "pci/pci_irqfd.c"),
     *("virtio/pci_virtio_block.c", "virtio/pci_virtio_rnd.c"),
     "virtio/pci_virtio_console.c",
 )

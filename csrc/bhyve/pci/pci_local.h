@@ -67,4 +67,10 @@ pci_cfg_load(const struct pci_devinst *pi, int offset, int bytes)
 	return (pci_get_cfgdata32(pi, offset));
 }
 
+/* ---- pci_irqfd.c ---- */
+/* False: the message is the caller's to send. */
+bool pci_irqfd_send(
+    struct pci_devinst *pi, int index, uint64_t addr, uint32_t data);
+void pci_irqfd_cleanup(struct pci_devinst *pi);
+
 #endif

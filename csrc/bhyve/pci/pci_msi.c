@@ -178,6 +178,7 @@ pci_emul_add_msixcap(struct pci_devinst *pi, int msgnum, int barnum)
 void
 pci_msix_cleanup(struct pci_devinst *pi)
 {
+	pci_irqfd_cleanup(pi);
 	free(pi->pi_msix.table);
 	free(pi->pi_msix.pba);
 	pi->pi_msix.table = NULL;
@@ -214,7 +215,7 @@ pci_generate_msix(struct pci_devinst *pi, int index)
 		}
 	}
 	pthread_mutex_unlock(&pi->pi_intr_mtx);
-	if (send)
+	if (send && !pci_irqfd_send(pi, index, addr, data))
 		send_message(pi, addr, data);
 }
 

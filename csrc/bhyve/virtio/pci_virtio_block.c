@@ -455,6 +455,7 @@ pci_vtblk_init(struct pci_devinst *pi, nvlist_t *nvl)
 static void
 pci_vtblk_cleanup(struct pci_devinst *pi)
 {
+	vi_quiesce(pi->pi_arg);
 	pci_vtblk_free(pi->pi_arg);
 }
 
@@ -466,6 +467,7 @@ static const struct pci_devemu pci_de_vblk = {
 	.pe_cfgwrite = vi_pci_cfgwrite,
 	.pe_barread = vi_pci_read,
 	.pe_barwrite = vi_pci_write,
+	.pe_baraddr = vi_pci_baraddr,
 	.pe_cleanup = pci_vtblk_cleanup,
 };
 PCI_EMUL_SET(pci_de_vblk);

@@ -701,6 +701,7 @@ pci_vtcon_init(struct pci_devinst *pi, nvlist_t *nvl)
 static void
 pci_vtcon_cleanup(struct pci_devinst *pi)
 {
+	vi_quiesce(pi->pi_arg);
 	pci_vtcon_free(pi->pi_arg);
 }
 
@@ -712,6 +713,7 @@ static const struct pci_devemu pci_de_vcon = {
 	.pe_cfgwrite = vi_pci_cfgwrite,
 	.pe_barread = vi_pci_read,
 	.pe_barwrite = vi_pci_write,
+	.pe_baraddr = vi_pci_baraddr,
 	.pe_cleanup = pci_vtcon_cleanup,
 };
 PCI_EMUL_SET(pci_de_vcon);

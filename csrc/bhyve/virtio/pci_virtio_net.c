@@ -437,8 +437,10 @@ vtnet_free(struct pci_vtnet_softc *sc)
 static void
 pci_vtnet_cleanup(struct pci_devinst *pi)
 {
-	if (pi->pi_arg != NULL)
-		vtnet_free(pi->pi_arg);
+	if (pi->pi_arg == NULL)
+		return;
+	vi_quiesce(pi->pi_arg);
+	vtnet_free(pi->pi_arg);
 	pi->pi_arg = NULL;
 }
 
@@ -519,6 +521,7 @@ static const struct pci_devemu pci_de_vnet = {
 	.pe_cfgwrite = vi_pci_cfgwrite,
 	.pe_barread = vi_pci_read,
 	.pe_barwrite = vi_pci_write,
+	.pe_baraddr = vi_pci_baraddr,
 	.pe_cleanup = pci_vtnet_cleanup,
 };
 PCI_EMUL_SET(pci_de_vnet);

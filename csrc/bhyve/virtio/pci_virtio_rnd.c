@@ -112,7 +112,7 @@ pci_vtrnd_cleanup(struct pci_devinst *pi)
 {
 	struct pci_vtrnd_softc *sc = pi->pi_arg;
 
-	vi_softc_cleanup(&sc->vrsc_vs);
+	vi_softc_cleanup(&sc->vrsc_vs); /* it stops the notifications */
 	pthread_mutex_destroy(&sc->vrsc_mtx);
 	free(sc);
 }
@@ -124,6 +124,7 @@ static const struct pci_devemu pci_de_vrnd = {
 	.pe_cfgwrite = vi_pci_cfgwrite,
 	.pe_barread = vi_pci_read,
 	.pe_barwrite = vi_pci_write,
+	.pe_baraddr = vi_pci_baraddr,
 	.pe_cleanup = pci_vtrnd_cleanup,
 };
 PCI_EMUL_SET(pci_de_vrnd);

@@ -59,6 +59,7 @@ vi_softc_linkup(struct virtio_softc *vs, const struct virtio_consts *vc,
 		queues[i].vq_num = (uint16_t)i;
 		queues[i].vq_msix_idx = VIRTIO_MSI_NO_VECTOR;
 	}
+	vi_doorbells_init(vs);
 }
 
 void
@@ -66,6 +67,8 @@ vi_softc_cleanup(struct virtio_softc *vs)
 {
 	int i;
 
+	vi_quiesce(vs);
+	vs->vs_pi->pi_arg = NULL;
 	for (i = 0; i < vs->vs_vc->vc_nvq; i++)
 		vq_cleanup(&vs->vs_queues[i]);
 	pthread_mutex_destroy(&vs->vs_isr_mtx);
@@ -91,6 +94,8 @@ vi_intr_init(struct virtio_softc *vs, int barnum, bool use_msix)
 	if (use_msix)
 		error = pci_emul_add_msixcap(
 		    vs->vs_pi, vs->vs_vc->vc_nvq + 1, barnum);
+	if (use_msix && error == 0)
+		pci_msix_use_irqfd(vs->vs_pi);
 	if (error == 0)
 		error = pci_emul_add_msicap(vs->vs_pi, 1);
 	if (error != 0) {
@@ -185,6 +190,7 @@ vi_reset_dev(struct virtio_softc *vs)
 {
 	int i;
 
+	vi_doorbells_stop(vs);
 	for (i = 0; i < vs->vs_vc->vc_nvq; i++)
 		vq_reset(&vs->vs_queues[i]);
 	vs->vs_negotiated_caps = 0;
@@ -306,6 +312,8 @@ vi_status_write(struct virtio_softc *vs, uint8_t val)
 	if ((new & VIRTIO_CONFIG_STATUS_DRIVER_OK) != 0 &&
 	    vs->vs_vc->vc_driver_ok != NULL)
 		vs->vs_vc->vc_driver_ok(vs->vs_dev);
+	if ((new & VIRTIO_CONFIG_STATUS_DRIVER_OK) != 0)
+		vi_doorbells_start(vs);
 }
 
 /* ---- the legacy registers ---- */

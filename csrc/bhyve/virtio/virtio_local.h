@@ -24,7 +24,15 @@ uint64_t vi_hv_caps(struct virtio_softc *vs);
 /* The selected queue, or NULL. */
 struct vqueue_info *vi_curq(struct virtio_softc *vs);
 
+/* ---- virtio_doorbell.c ---- */
+void vi_doorbells_init(struct virtio_softc *vs);
+/* The driver works with the device; it has reset it.  *vs_mtx held. */
+void vi_doorbells_start(struct virtio_softc *vs);
+void vi_doorbells_stop(struct virtio_softc *vs);
+
 /* ---- virtio_modern.c ---- */
+/* Where in the BAR a queue is notified. */
+uint64_t vi_modern_notify_offset(int qnum);
 int vi_modern_init(struct virtio_softc *vs);
 uint32_t vi_modern_read(struct virtio_softc *vs, uint64_t offset, int size);
 void vi_modern_write(

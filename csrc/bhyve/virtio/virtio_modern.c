@@ -343,6 +343,12 @@ vi_modern_write(
 	}
 }
 
+uint64_t
+vi_modern_notify_offset(int qnum)
+{
+	return (NOTIFY_OFFSET + (uint64_t)qnum * NOTIFY_MULTIPLIER);
+}
+
 /* ---- the window in configuration space ---- */
 
 /* The access that the capability describes; false: none. */

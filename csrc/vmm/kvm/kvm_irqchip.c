@@ -49,11 +49,11 @@ kvm_lapic_msi(void *vmi, uint64_t addr, uint64_t data)
 }
 
 /*
- * The table holds the unmasked level pins; edge pins need no EOI.  A pin that
+ * The table holds the messages of kvm_eventfd.c and the unmasked level pins; edge pins need no EOI.  A pin that
  * is masked keeps its route: its interrupt may be in service.
  */
-static int
-routes_write(struct kvm_vm *kv)
+int
+kvm_routes_write(struct kvm_vm *kv)
 {
 	struct kvm_irq_routing_entry *e;
 	struct kvm_irq_routing *table;
@@ -62,7 +62,7 @@ routes_write(struct kvm_vm *kv)
 	int rc;
 
 	size = offsetof(struct kvm_irq_routing, entries) +
-	    VIOAPIC_PINS * sizeof(table->entries[0]);
+	    (VIOAPIC_PINS + KVM_MSI_ROUTES) * sizeof(table->entries[0]);
 	table = calloc(1, size);
 	if (table == NULL)
 		return (-1);
@@ -75,6 +75,17 @@ routes_write(struct kvm_vm *kv)
 		e->type = KVM_IRQ_ROUTING_MSI;
 		e->u.msi.address_lo = (uint32_t)addr;
 		e->u.msi.data = (uint32_t)data;
+	}
+	for (int i = 0; i < KVM_MSI_ROUTES; i++) {
+		if (!kv->msi[i].used)
+			continue;
+		e = &table->entries[table->nr++];
+		e->gsi = (uint32_t)(VIOAPIC_PINS + i);
+		e->type = KVM_IRQ_ROUTING_MSI;
+		e->u.msi.address_lo = (uint32_t)kv->msi[i].addr;
+		e->u.msi.address_hi =
+		    (uint32_t)(kv->msi[i].addr >> 32) & 0xffffff00u;
+		e->u.msi.data = kv->msi[i].data;
 	}
 	rc = KVM_IOCTL(kv->fd, KVM_SET_GSI_ROUTING, table);
 	free(table);
@@ -101,7 +112,7 @@ kvm_ioapic_changed(void *vmi)
 		}
 	}
 	if (changed)
-		(void)routes_write(kv);
+		(void)kvm_routes_write(kv);
 	pthread_mutex_unlock(&kv->mtx);
 }
 
@@ -109,7 +120,7 @@ kvm_ioapic_changed(void *vmi)
 int
 kvm_irqchip_init(struct kvm_vm *kv)
 {
-	if (routes_write(kv) < 0)
+	if (kvm_routes_write(kv) < 0)
 		return (-1);
 	if (vm_ioapic(kv->vm) != NULL)
 		kvm_ioapic_changed(kv);

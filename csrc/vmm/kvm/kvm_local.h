@@ -29,6 +29,13 @@ struct kvm_slot {
 	uint64_t len; /* 0: free */
 };
 
+#define KVM_MSI_ROUTES 1024
+struct kvm_msi_route {
+	bool used;
+	uint64_t addr;
+	uint32_t data;
+};
+
 struct kvm_vcpu;
 
 struct kvm_vm {
@@ -46,6 +53,7 @@ struct kvm_vm {
 	struct kvm_cpuid2 *supported;
 	/* Level pins of the I/O APIC as KVM knows them; 0: no route. */
 	uint64_t route[VIOAPIC_PINS];
+	struct kvm_msi_route msi[KVM_MSI_ROUTES]; /* behind the pins */
 	/* Halt detection (kvm_event.c). */
 	struct vmm_callout halt_callout;
 	_Atomic uint64_t deaf; /* vCPUs that no interrupt can wake */
@@ -163,6 +171,12 @@ int kvm_lapic_mmio(
     void *vcpui, uint64_t off, bool write, uint64_t *val, int bytes);
 void kvm_ioapic_changed(void *vmi);
 int kvm_lapic_reset(struct kvm_vcpu *kc, bool init);
+
+int kvm_routes_write(struct kvm_vm *kv); /* under mtx; -1 with errno */
+
+/* kvm_eventfd.c */
+int kvm_ioevent(void *vmi, const struct vm_ioevent *ioe);
+int kvm_msi_irqfd(void *vmi, struct vm_irqfd *ifd);
 
 /* kvm_event.c */
 /* Hand pending events to KVM, before an entry. */
