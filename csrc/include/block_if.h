@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -31,6 +32,9 @@ struct blockif_req {
 	void (*br_callback)(struct blockif_req *req, int err);
 	void *br_param;
 	struct iovec br_iov[BLOCKIF_IOV_MAX];
+	/* The back end's, from the start until the callback runs. */
+	TAILQ_ENTRY(blockif_req) br_link;
+	int br_op;
 };
 
 typedef void blockif_resize_cb(
@@ -52,7 +56,10 @@ void blockif_chs(
     struct blockif_ctxt *bc, uint16_t *c, uint8_t *h, uint8_t *s);
 int blockif_sectsz(struct blockif_ctxt *bc);
 void blockif_psectsz(struct blockif_ctxt *bc, int *size, int *off);
-int blockif_queuesz(struct blockif_ctxt *bc); /* requests at a time */
+/* What a delete should be aligned to and be a multiple of. */
+int blockif_unit(struct blockif_ctxt *bc);
+/* How many requests at a time keep all threads busy. */
+int blockif_queuesz(struct blockif_ctxt *bc);
 bool blockif_is_ro(struct blockif_ctxt *bc);
 bool blockif_candelete(struct blockif_ctxt *bc);
 /* What was deleted reads as zeroes. */
@@ -60,8 +67,8 @@ bool blockif_delete_zeroes(struct blockif_ctxt *bc);
 int blockif_bootindex(struct blockif_ctxt *bc); /* -1: none given */
 
 /*
- * Start a request: 0, and the callback will run; E2BIG: too many at a time.
- * delete and zero take the range from br_offset and br_resid.
+ * Start a request: 0, and the callback will run, after which the request is
+ * the caller's again and may be started from the callback.  delete and zero take the range from br_offset and br_resid.
  */
 int blockif_read(struct blockif_ctxt *bc, struct blockif_req *breq);
 int blockif_write(struct blockif_ctxt *bc, struct blockif_req *breq);

@@ -17,10 +17,13 @@
  * more; those that the device holds may still be given back.
  *
  * Locks: everything that the transport calls (vc_*, vq_notify) runs with
- * *vs_mtx held (if set).  The vq_ functions take no lock: calls on one queue
- * are serialised by the device, against its own vc_reset too, which must wait
- * until other threads have let go of the queues before vi_reset_dev().
- * vi_interrupt() takes only a leaf lock.
+ * *vs_mtx held (if set), save the notification of a queue that has a lock of
+ * its own: then only *vq_mtx is held, which comes after *vs_mtx otherwise and
+ * which the transport takes for what it does to the queue.  The vq_ functions
+ * take no lock: calls on one queue are serialised by the device, against its
+ * own vc_reset too, which must wait until other threads have let go of the
+ * queues before vi_reset_dev() (called with no vq_mtx held).  vi_interrupt()
+ * takes only a leaf lock.
  */
 #ifndef _VIRTIO_H_
 #define _VIRTIO_H_
@@ -145,6 +148,9 @@ struct vqueue_info {
 	uint16_t vq_qsize;
 	void (*vq_notify)(void *dev, struct vqueue_info *vq); /* or NULL */
 
+	/* After vi_softc_linkup(), by devices whose queues run in parallel. */
+	pthread_mutex_t *vq_mtx;
+
 	/* Set by vi_softc_linkup(). */
 	struct virtio_softc *vq_vs;
 	uint16_t vq_num; /* this queue's number */
@@ -185,7 +191,7 @@ struct virtio_softc {
 	uint8_t vs_isr;
 	_Atomic uint8_t vs_status;
 	bool vs_modern;		/* the BAR of the modern interface exists */
-	uint8_t vs_cfggen;	/* config_generation */
+	_Atomic uint8_t vs_cfggen; /* config_generation */
 	uint16_t vs_curq;
 	uint16_t vs_msix_cfg_idx;
 	uint32_t vs_dfselect;

@@ -233,9 +233,11 @@ bad_indexes(void)
 	refused("an avail index ahead of the ring");
 	drv_push(d, 0, d->qsize);
 	refused("a head outside the ring");
-	header(0, 0);
+	/* A write, which is not over at once; what it writes is there. */
+	good_read();
+	header(1, 7);
 	drv_set(d, 0, 0, HDR, 16, N, 1);
-	drv_set(d, 0, 1, BUF, 512, N | W, 2);
+	drv_set(d, 0, 1, BUF, 512, N, 2);
 	drv_set(d, 0, 2, STATUS, 1, W, 0);
 	drv_push(d, 0, 0);
 	refused("a head twice");
@@ -387,9 +389,13 @@ static void
 reset_in_flight(void)
 {
 	uint8_t *p;
-	int i, j;
+	int fd, i, j;
 
+	fd = open(image, O_RDWR);
+	CHECK(fd >= 0 && fsync(fd) == 0);
 	for (i = 0; i < 40; i++) {
+		/* What is in memory is read before the kick returns. */
+		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 		header(0, 0);
 		for (j = 0; j + 2 < d->qsize; j += 3) {
 			drv_set(d, 0, j, HDR, 16, N, (uint16_t)(j + 1));
@@ -407,6 +413,7 @@ reset_in_flight(void)
 			CHECK(p[j] == 0x5a);
 		drv_start(d, ~0UL, 1);
 	}
+	close(fd);
 	good_read();
 }
 
@@ -507,7 +514,8 @@ disk_requests(bool ro)
 }
 
 static int
-discard(uint64_t sector, uint32_t num, uint32_t flags, uint32_t len)
+ranged(uint32_t type, uint64_t sector, uint32_t num, uint32_t flags,
+    uint32_t len)
 {
 	struct {
 		uint64_t sector;
@@ -517,7 +525,33 @@ discard(uint64_t sector, uint32_t num, uint32_t flags, uint32_t len)
 	range->sector = sector;
 	range->num = num;
 	range->flags = flags;
-	return (request(11, 0, len, 0));
+	return (request(type, 0, len, 0));
+}
+
+static int
+discard(uint64_t sector, uint32_t num, uint32_t flags, uint32_t len)
+{
+	return (ranged(11, sector, num, flags, len));
+}
+
+static void
+disk_zeroes(bool ro)
+{
+	uint8_t *p = gpa(BUF);
+
+	memset(p, 9, 512);
+	CHECK(request(1, 70, 512, 0) == (ro ? IOERR : OK));
+	CHECK(ranged(13, 70, 1, 0, 16) == (ro ? IOERR : OK));
+	if (ro)
+		return;
+	CHECK(request(0, 70, 512, W) == OK && p[0] == 0 && p[511] == 0);
+	CHECK(ranged(13, 64, 8, 1, 16) == OK);
+	CHECK(ranged(13, 64, 0, 1, 16) == OK);
+	CHECK(ranged(13, 64, 8, 2, 16) == UNSUPP);
+	CHECK(ranged(13, 64, 8, 0, 17) == IOERR);
+	CHECK(ranged(13, DISK_SECTORS, 1, 0, 16) == IOERR);
+	CHECK(ranged(13, 0, 0xffffffffu, 0, 16) == IOERR);
+	CHECK(ranged(13, ~0UL, 8, 0, 16) == IOERR);
 }
 
 static void
@@ -755,14 +789,17 @@ main(int argc, char **argv)
 		no_bus_master();
 		disk_requests(false);
 		disk_discards();
+		disk_zeroes(false);
 		fake_destroy(d->pi);
 		disk(modern != 0, true);
 		CHECK((drv_features(d) & (1UL << 5)) != 0);
 		disk_requests(true);
+		disk_zeroes(true);
 		fake_destroy(d->pi);
 		rnd(modern != 0);
 		console(modern != 0);
-		attack("virtio-blk", modern != 0, 1, ms);
+		set_config_value("dev.queues", "2");
+		attack("virtio-blk", modern != 0, 2, ms);
 		attack("virtio-rnd", modern != 0, 1, ms);
 		attack("virtio-console", modern != 0, 6, ms);
 	}

@@ -289,9 +289,16 @@ blockif_psectsz(struct blockif_ctxt *bc, int *size, int *off)
 }
 
 int
+blockif_unit(struct blockif_ctxt *bc)
+{
+	return (bc->bc_image->bi_unit != 0 ? bc->bc_image->bi_unit :
+					     bc->bc_psectsz);
+}
+
+int
 blockif_queuesz(struct blockif_ctxt *bc)
 {
-	return (BLOCKIF_MAXREQ - 1);
+	return (BLOCKIF_RING_MAX + BLOCKIF_NUMTHR - 1);
 }
 
 bool

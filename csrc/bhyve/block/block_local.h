@@ -6,25 +6,25 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/queue.h>
 
 #include "block_if.h"
 #include "block_image.h"
 
 #define BLOCKIF_NUMTHR 8
-#define BLOCKIF_MAXREQ (BLOCKIF_RING_MAX + BLOCKIF_NUMTHR)
 
 struct mevent;
 
 enum blockop { BOP_READ, BOP_WRITE, BOP_FLUSH, BOP_DELETE, BOP_ZERO };
 
-struct blockif_elem {
-	TAILQ_ENTRY(blockif_elem) be_link;
-	struct blockif_req *be_req;
-	enum blockop be_op;
-	uint64_t be_serial; /* tells uses of an element apart */
+TAILQ_HEAD(blockif_reqs, blockif_req);
+
+/* A thread, and the request that it does. */
+struct blockif_worker {
+	struct blockif_ctxt *bw_bc;
+	pthread_t bw_thread;
+	struct blockif_req *bw_req;
+	uint64_t bw_serial; /* tells requests of one address apart */
 };
-TAILQ_HEAD(blockif_elems, blockif_elem);
 
 struct blockif_ctxt {
 	char bc_ident[16];
@@ -44,13 +44,12 @@ struct blockif_ctxt {
 	/* The rest is block_worker.c's, under bc_mtx (a leaf lock). */
 	pthread_mutex_t bc_mtx;
 	pthread_cond_t bc_cond; /* work, or closing */
-	pthread_cond_t bc_done; /* an element became free */
+	pthread_cond_t bc_done; /* someone waits in blockif_cancel() */
 	bool bc_closing;
-	int bc_nthreads, bc_idle;
-	uint64_t bc_serial;
-	pthread_t bc_threads[BLOCKIF_NUMTHR];
-	struct blockif_elem bc_elems[BLOCKIF_MAXREQ];
-	struct blockif_elems bc_freeq, bc_pendq, bc_busyq;
+	bool bc_waking; /* a thread was woken and has not run yet */
+	int bc_nthreads, bc_idle, bc_waiting;
+	struct blockif_worker bc_workers[BLOCKIF_NUMTHR];
+	struct blockif_reqs bc_pendq;
 };
 
 int blockif_start_workers(struct blockif_ctxt *bc); /* 0 or an errno */

@@ -70,15 +70,15 @@ do_range(struct blockif_ctxt *bc, bool zero, struct blockif_req *br)
 }
 
 static void
-blockif_proc(struct blockif_ctxt *bc, struct blockif_elem *be)
+blockif_proc(struct blockif_ctxt *bc, struct blockif_req *br)
 {
-	struct blockif_req *br = be->be_req;
-	int error;
+	int error, op;
 
-	switch (be->be_op) {
+	op = br->br_op;
+	switch (op) {
 	case BOP_READ:
 	case BOP_WRITE:
-		error = do_transfer(bc, be->be_op == BOP_WRITE, br);
+		error = do_transfer(bc, op == BOP_WRITE, br);
 		break;
 	case BOP_FLUSH:
 		error = bc->bc_rdonly ?
@@ -86,7 +86,7 @@ blockif_proc(struct blockif_ctxt *bc, struct blockif_elem *be)
 		    bc->bc_image->bi_ops->bo_flush(bc->bc_image);
 		break;
 	default:
-		error = do_range(bc, be->be_op == BOP_ZERO, br);
+		error = do_range(bc, op == BOP_ZERO, br);
 		break;
 	}
 	if (error == 0)
@@ -108,34 +108,50 @@ blockif_tryread(struct blockif_ctxt *bc, const struct iovec *iov, int niov,
 
 /* ---- the queue ---- */
 
+/*
+ * One thread is woken at a time, and wakes the next one when there is more:
+ * a batch costs its sender one call of the system.
+ */
+static void
+wake_one(struct blockif_ctxt *bc)
+{
+	if (bc->bc_idle > 0 && !bc->bc_waking) {
+		bc->bc_waking = true;
+		pthread_cond_signal(&bc->bc_cond);
+	}
+}
+
 static void *
 blockif_thr(void *arg)
 {
-	struct blockif_ctxt *bc = arg;
-	struct blockif_elem *be;
+	struct blockif_worker *bw = arg;
+	struct blockif_ctxt *bc = bw->bw_bc;
+	struct blockif_req *br;
 
 	pthread_setname_np(pthread_self(), bc->bc_ident);
 	pthread_mutex_lock(&bc->bc_mtx);
 	for (;;) {
-		be = TAILQ_FIRST(&bc->bc_pendq);
-		if (be == NULL) {
+		br = TAILQ_FIRST(&bc->bc_pendq);
+		if (br == NULL) {
 			if (bc->bc_closing)
 				break;
 			bc->bc_idle++;
 			pthread_cond_wait(&bc->bc_cond, &bc->bc_mtx);
 			bc->bc_idle--;
+			bc->bc_waking = false;
 			continue;
 		}
-		TAILQ_REMOVE(&bc->bc_pendq, be, be_link);
-		TAILQ_INSERT_TAIL(&bc->bc_busyq, be, be_link);
+		TAILQ_REMOVE(&bc->bc_pendq, br, br_link);
+		if (!TAILQ_EMPTY(&bc->bc_pendq))
+			wake_one(bc);
+		bw->bw_req = br;
 		pthread_mutex_unlock(&bc->bc_mtx);
-		blockif_proc(bc, be);
+		blockif_proc(bc, br);
 		pthread_mutex_lock(&bc->bc_mtx);
-		TAILQ_REMOVE(&bc->bc_busyq, be, be_link);
-		be->be_req = NULL;
-		be->be_serial = 0;
-		TAILQ_INSERT_HEAD(&bc->bc_freeq, be, be_link);
-		pthread_cond_broadcast(&bc->bc_done);
+		bw->bw_req = NULL;
+		bw->bw_serial++;
+		if (bc->bc_waiting > 0)
+			pthread_cond_broadcast(&bc->bc_done);
 	}
 	pthread_mutex_unlock(&bc->bc_mtx);
 	return (NULL);
@@ -150,18 +166,15 @@ blockif_start_workers(struct blockif_ctxt *bc)
 	pthread_mutex_init(&bc->bc_mtx, NULL);
 	pthread_cond_init(&bc->bc_cond, NULL);
 	pthread_cond_init(&bc->bc_done, NULL);
-	TAILQ_INIT(&bc->bc_freeq);
 	TAILQ_INIT(&bc->bc_pendq);
-	TAILQ_INIT(&bc->bc_busyq);
-	for (i = 0; i < BLOCKIF_MAXREQ; i++)
-		TAILQ_INSERT_TAIL(&bc->bc_freeq, &bc->bc_elems[i], be_link);
 	/* Signals are for the main thread. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	error = 0;
 	for (i = 0; i < BLOCKIF_NUMTHR && error == 0; i++) {
-		error = pthread_create(
-		    &bc->bc_threads[i], NULL, blockif_thr, bc);
+		bc->bc_workers[i].bw_bc = bc;
+		error = pthread_create(&bc->bc_workers[i].bw_thread, NULL,
+		    blockif_thr, &bc->bc_workers[i]);
 		if (error == 0)
 			bc->bc_nthreads++;
 	}
@@ -181,7 +194,7 @@ blockif_stop_workers(struct blockif_ctxt *bc)
 	pthread_cond_broadcast(&bc->bc_cond);
 	pthread_mutex_unlock(&bc->bc_mtx);
 	for (i = 0; i < bc->bc_nthreads; i++)
-		pthread_join(bc->bc_threads[i], NULL);
+		pthread_join(bc->bc_workers[i].bw_thread, NULL);
 	bc->bc_nthreads = 0;
 	pthread_cond_destroy(&bc->bc_cond);
 	pthread_cond_destroy(&bc->bc_done);
@@ -192,22 +205,12 @@ static int
 blockif_request(
     struct blockif_ctxt *bc, struct blockif_req *breq, enum blockop op)
 {
-	struct blockif_elem *be;
-
+	breq->br_op = op;
 	pthread_mutex_lock(&bc->bc_mtx);
-	be = TAILQ_FIRST(&bc->bc_freeq);
-	if (be != NULL) {
-		TAILQ_REMOVE(&bc->bc_freeq, be, be_link);
-		be->be_req = breq;
-		be->be_op = op;
-		be->be_serial = ++bc->bc_serial;
-		TAILQ_INSERT_TAIL(&bc->bc_pendq, be, be_link);
-		/* A busy thread looks at the queue by itself. */
-		if (bc->bc_idle > 0)
-			pthread_cond_signal(&bc->bc_cond);
-	}
+	TAILQ_INSERT_TAIL(&bc->bc_pendq, breq, br_link);
+	wake_one(bc);
 	pthread_mutex_unlock(&bc->bc_mtx);
-	return (be != NULL ? 0 : E2BIG);
+	return (0);
 }
 
 int
@@ -243,32 +246,32 @@ blockif_zero(struct blockif_ctxt *bc, struct blockif_req *breq)
 int
 blockif_cancel(struct blockif_ctxt *bc, struct blockif_req *breq)
 {
-	struct blockif_elem *be;
+	struct blockif_worker *bw;
+	struct blockif_req *br;
 	uint64_t serial;
-	int error;
+	int error, i;
 
+	error = EINVAL;
 	pthread_mutex_lock(&bc->bc_mtx);
-	TAILQ_FOREACH (be, &bc->bc_pendq, be_link) {
-		if (be->be_req == breq)
+	TAILQ_FOREACH (br, &bc->bc_pendq, br_link) {
+		if (br == breq)
 			break;
 	}
-	if (be != NULL) {
-		TAILQ_REMOVE(&bc->bc_pendq, be, be_link);
-		be->be_req = NULL;
-		be->be_serial = 0;
-		TAILQ_INSERT_HEAD(&bc->bc_freeq, be, be_link);
-		pthread_cond_broadcast(&bc->bc_done);
+	if (br != NULL) {
+		TAILQ_REMOVE(&bc->bc_pendq, br, br_link);
 		pthread_mutex_unlock(&bc->bc_mtx);
 		return (0);
 	}
-	TAILQ_FOREACH (be, &bc->bc_busyq, be_link) {
-		if (be->be_req == breq)
-			break;
+	bc->bc_waiting++;
+	for (i = 0; i < bc->bc_nthreads; i++) {
+		bw = &bc->bc_workers[i];
+		serial = bw->bw_serial;
+		while (bw->bw_req == breq && bw->bw_serial == serial) {
+			error = EBUSY;
+			pthread_cond_wait(&bc->bc_done, &bc->bc_mtx);
+		}
 	}
-	error = be != NULL ? EBUSY : EINVAL;
-	serial = be != NULL ? be->be_serial : 0;
-	while (be != NULL && be->be_serial == serial)
-		pthread_cond_wait(&bc->bc_done, &bc->bc_mtx);
+	bc->bc_waiting--;
 	pthread_mutex_unlock(&bc->bc_mtx);
 	return (error);
 }

@@ -149,7 +149,7 @@ vq_interrupt(struct vqueue_info *vq)
 void
 vi_config_changed(struct virtio_softc *vs)
 {
-	vs->vs_cfggen++;
+	atomic_fetch_add(&vs->vs_cfggen, 1);
 	if ((atomic_load(&vs->vs_status) &
 		VIRTIO_CONFIG_STATUS_DRIVER_OK) != 0)
 		vi_interrupt(vs, VIRTIO_PCI_ISR_CONFIG, vs->vs_msix_cfg_idx);
@@ -186,13 +186,30 @@ vi_unlock(struct virtio_softc *vs)
 }
 
 void
+vi_queue_lock(struct vqueue_info *vq)
+{
+	if (vq->vq_mtx != NULL)
+		pthread_mutex_lock(vq->vq_mtx);
+}
+
+void
+vi_queue_unlock(struct vqueue_info *vq)
+{
+	if (vq->vq_mtx != NULL)
+		pthread_mutex_unlock(vq->vq_mtx);
+}
+
+void
 vi_reset_dev(struct virtio_softc *vs)
 {
 	int i;
 
 	vi_doorbells_stop(vs);
-	for (i = 0; i < vs->vs_vc->vc_nvq; i++)
+	for (i = 0; i < vs->vs_vc->vc_nvq; i++) {
+		vi_queue_lock(&vs->vs_queues[i]);
 		vq_reset(&vs->vs_queues[i]);
+		vi_queue_unlock(&vs->vs_queues[i]);
+	}
 	vs->vs_negotiated_caps = 0;
 	vs->vs_gfeatures = 0;
 	vs->vs_curq = 0;
@@ -278,12 +295,21 @@ vi_notify(struct virtio_softc *vs, uint32_t qnum)
 		return;
 	}
 	vq = &vs->vs_queues[qnum];
-	if (!vq_ring_ready(vq))
-		return;
-	if (vq->vq_notify != NULL)
-		vq->vq_notify(vs->vs_dev, vq);
-	else if (vs->vs_vc->vc_qnotify != NULL)
-		vs->vs_vc->vc_qnotify(vs->vs_dev, vq);
+	/* Queues with locks of their own do not wait for each other. */
+	if (vq->vq_mtx != NULL) {
+		vi_unlock(vs);
+		vi_queue_lock(vq);
+	}
+	if (vq_ring_ready(vq)) {
+		if (vq->vq_notify != NULL)
+			vq->vq_notify(vs->vs_dev, vq);
+		else if (vs->vs_vc->vc_qnotify != NULL)
+			vs->vs_vc->vc_qnotify(vs->vs_dev, vq);
+	}
+	if (vq->vq_mtx != NULL) {
+		vi_queue_unlock(vq);
+		vi_lock(vs);
+	}
 }
 
 /* Drivers only ever add bits; zero is a reset. */
@@ -377,12 +403,10 @@ legacy_features(struct virtio_softc *vs, uint32_t val)
 }
 
 static void
-legacy_pfn(struct vqueue_info *vq, uint32_t pfn)
+set_pfn(struct vqueue_info *vq, uint32_t pfn)
 {
 	uint16_t vector;
 
-	if (vq == NULL || vq->vq_qsize == 0)
-		return;
 	/* Chains in the device's hands belong to the rings as they are. */
 	if (vq->vq_nheld != 0) {
 		GUEST_LOG("%s: queue %u is busy, its rings stay",
@@ -395,6 +419,16 @@ legacy_pfn(struct vqueue_info *vq, uint32_t pfn)
 	vq->vq_pfn = pfn;
 	if (pfn != 0)
 		vq_enable_legacy(vq);
+}
+
+static void
+legacy_pfn(struct vqueue_info *vq, uint32_t pfn)
+{
+	if (vq == NULL || vq->vq_qsize == 0)
+		return;
+	vi_queue_lock(vq);
+	set_pfn(vq, pfn);
+	vi_queue_unlock(vq);
 }
 
 static void

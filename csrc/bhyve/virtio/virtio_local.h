@@ -13,6 +13,9 @@
 /* ---- virtio.c; *vs_mtx held ---- */
 void vi_lock(struct virtio_softc *vs);
 void vi_unlock(struct virtio_softc *vs);
+/* Around what is done to a queue, after vi_lock(). */
+void vi_queue_lock(struct vqueue_info *vq);
+void vi_queue_unlock(struct vqueue_info *vq);
 uint32_t vi_cfgread(struct virtio_softc *vs, uint64_t offset, int size);
 void vi_cfgwrite(
     struct virtio_softc *vs, uint64_t offset, int size, uint32_t val);

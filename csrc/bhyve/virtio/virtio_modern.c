@@ -220,7 +220,7 @@ common_read(struct virtio_softc *vs, uint64_t offset, int size)
 	case VIRTIO_PCI_COMMON_STATUS:
 		return (atomic_load(&vs->vs_status));
 	case VIRTIO_PCI_COMMON_CFGGENERATION:
-		return (vs->vs_cfggen);
+		return (atomic_load(&vs->vs_cfggen));
 	case VIRTIO_PCI_COMMON_Q_SELECT:
 		return (vs->vs_curq);
 	default:
@@ -251,8 +251,11 @@ queue_write(struct virtio_softc *vs, uint64_t offset, uint32_t val)
 	case VIRTIO_PCI_COMMON_Q_ENABLE:
 		if (val == 1 && vq->vq_qsize != 0 &&
 		    (atomic_load(&vs->vs_status) &
-			VIRTIO_CONFIG_S_FEATURES_OK) != 0)
+			VIRTIO_CONFIG_S_FEATURES_OK) != 0) {
+			vi_queue_lock(vq);
 			vq_enable_modern(vq);
+			vi_queue_unlock(vq);
+		}
 		break;
 	case VIRTIO_PCI_COMMON_Q_NOFF:
 		break;
