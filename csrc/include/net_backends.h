@@ -36,6 +36,12 @@ typedef void (*net_be_rxeof_t)(int fd, enum ev_type type, void *param);
 #define VIRTIO_NET_F_HOST_ECN (1ULL << 13)
 #define VIRTIO_NET_F_MRG_RXBUF (1ULL << 15)
 #define VIRTIO_NET_F_STATUS (1ULL << 16)
+#define VIRTIO_NET_F_CTRL_VQ (1ULL << 17)
+#define VIRTIO_NET_F_CTRL_RX (1ULL << 18)
+#define VIRTIO_NET_F_CTRL_VLAN (1ULL << 19)
+#define VIRTIO_NET_F_CTRL_RX_EXTRA (1ULL << 20)
+#define VIRTIO_NET_F_MQ (1ULL << 22)
+#define VIRTIO_NET_F_CTRL_MAC_ADDR (1ULL << 23)
 
 struct virtio_net_hdr {
 	uint8_t flags;
@@ -64,6 +70,15 @@ int netbe_legacy_config(nvlist_t *nvl, const char *opts);
  */
 int netbe_init(
     net_backend_t **be, nvlist_t *nvl, net_be_rxeof_t cb, void *param);
+/*
+ * Whether the device wants several queues ("queues" of its node, 1 without)
+ * decides how an interface is opened; each further one is a back end of its
+ * own with first's features, closed before it.
+ */
+int netbe_init_queue(
+    net_backend_t **be, net_backend_t *first, net_be_rxeof_t cb, void *param);
+/* False: the host sends its frames by other queues, and this one is still. */
+int netbe_set_active(net_backend_t *be, bool active);
 /* No callback runs any more when it returns.  NULL is allowed; the caller
  * holds no lock that its callback takes. */
 void netbe_cleanup(net_backend_t *be);
@@ -86,6 +101,16 @@ ssize_t netbe_recv(net_backend_t *be, const struct iovec *iov, int iovcnt);
  * included) until netbe_rx_discard().  0: none is waiting. */
 size_t netbe_rx_frame(net_backend_t *be, uint8_t **frame);
 void netbe_rx_discard(net_backend_t *be);
+/* netbe_rx_frame() has one without asking the host. */
+bool netbe_rx_waits(const net_backend_t *be);
+/*
+ * The next frame from the host right into buffers of room bytes in sum, no
+ * more than 512.  Its length with its header, 0: none is waiting.  It may
+ * wait for netbe_rx_frame() instead, as one that is longer than room does:
+ * netbe_rx_waits() tells.
+ */
+size_t netbe_recv_direct(
+    net_backend_t *be, const struct iovec *iov, int iovcnt, size_t room);
 /* False once the other side is gone for good. */
 bool netbe_link_up(const net_backend_t *be);
 void netbe_rx_enable(net_backend_t *be);

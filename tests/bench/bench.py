@@ -21,6 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import netbench
+
 from support import guestfiles
 from support.machine import SLOTS
 from support.tools import tool_argv
@@ -56,11 +58,12 @@ class Bhyve:
         argv = tool_argv("bhyveload", "-m", memory, *load, "bench")
         subprocess.run(argv, env=self.env, check=True)
 
-    def start(self, cpus: str = "1") -> subprocess.Popen[bytes]:
-        """Exec bhyve."""
-        args = ("-c", cpus, "-m", self.memory, *SLOTS, "-l", "com1,stdio", "bench")
+    def start(self, cpus: str = "1", *slots: str) -> subprocess.Popen[bytes]:
+        """Exec bhyve with further -s arguments."""
+        extra = [word for slot in slots for word in ("-s", slot)]
+        args = ("-c", cpus, "-m", self.memory, *SLOTS, *extra, "-l", "com1,stdio")
         return subprocess.Popen(
-            tool_argv("bhyve", *args),
+            tool_argv("bhyve", *args, "bench"),
             env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -72,10 +75,12 @@ class Bhyve:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def qemu(accel: str, memory: str, load: list[str]) -> subprocess.Popen[bytes]:
+def qemu(
+    accel: str, memory: str, load: list[str], net: tuple[str, ...] = ("-net", "none")
+) -> subprocess.Popen[bytes]:
     """Exec QEMU on the same guest."""
     argv = [QEMU, "-accel", accel, "-m", memory, "-display", "none", "-no-reboot"]
-    argv += ["-serial", "stdio", "-monitor", "none", "-net", "none", *load]
+    argv += ["-serial", "stdio", "-monitor", "none", *net, *load]
     return subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
@@ -245,10 +250,44 @@ def gap_row(backend: str, runs: int) -> dict[str, object]:
     return row
 
 
+def _net_ours(*options: str) -> float:
+    kernel, initrd = netbench.guest(CACHE)
+    line = "console=ttyS0 quiet run=bench.sh"
+    load = ["--kernel", kernel, "--initrd", initrd, "--cmdline", line]
+    vm = Bhyve("soft", "512M", load)
+    try:
+        return netbench.measure(
+            lambda: vm.start("1", f"3,virtio-net,{netbench.TAP},create"),
+            lambda process: until(process, b"GUEST-READY"),
+            *options,
+        )
+    finally:
+        vm.close()
+
+
+def _net_qemu(*options: str) -> float:
+    kernel, initrd = netbench.guest(CACHE)
+    line = "console=ttyS0 quiet run=bench.sh"
+    load = ["-kernel", kernel, "-initrd", initrd, "-append", line]
+    tap = f"tap,id=n,ifname={netbench.TAP},script=no,downscript=no,vhost=off"
+    net = ("-netdev", tap, "-device", "virtio-net-pci,netdev=n")
+    return netbench.measure(
+        lambda: qemu("tcg", "512M", load, net),
+        lambda process: until(process, b"GUEST-READY"),
+        *options,
+    )
+
+
 #: name -> (unit, ours, the peer's or None)
 FIGURES: dict[str, tuple[str, Callable[[], float], Callable[[], float] | None]] = {
     "boot to init, soft vs TCG": ("s", boot_ours, boot_qemu),
     "port exits, KVM": ("1/s", portio_ours, portio_qemu),
+    "virtio-net host to guest": ("Mbit/s", _net_ours, _net_qemu),
+    "virtio-net guest to host": (
+        "Mbit/s",
+        lambda: _net_ours("-R"),
+        lambda: _net_qemu("-R"),
+    ),
     "exec to first guest output": ("s", first_instruction, None),
     "resident beside the guest": ("MiB", resident, None),
 }

@@ -4,7 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
-from . import guestfiles
+from . import guestfiles, hostprogs
 from .machine import SLOTS, Machine
 
 #: Modules of a guest, in the order in which they are inserted.
@@ -56,11 +56,11 @@ def kernel(cache: Path, package: str = guestfiles.KERNEL_PACKAGE) -> Path:
     return next((guestfiles.fetch(name, cache) / "boot").glob("vmlinuz-*"))
 
 
-def initrd(cache: Path, out: Path, image: Path) -> Path:
-    """Write the initrd for the kernel `image`; return its path."""
+def initrd(cache: Path, out: Path, image: Path, *programs: str) -> Path:
+    """Write the initrd for the kernel `image` with programs of the host."""
     guestfiles.initrd(cache, out)
     tree = image.parents[1] / "lib" / "modules"
-    files = {
+    files = hostprogs.files(*programs) | {
         "net.sh": (0o755, START.encode()),
         "dhcp.sh": (0o755, DHCP.encode()),
     }

@@ -112,13 +112,69 @@ netbe_rx_disable(net_backend_t *be)
 
 /* ---- life ---- */
 
+static int
+open_fd(net_backend_t *be, const char *name, nvlist_t *nvl)
+{
+	int error;
+
+	if (be->be_first == NULL)
+		error = be->be_ops->nb_init(be, name, nvl);
+	else
+		error = be->be_ops->nb_init_queue(be);
+	if (error != 0)
+		return (error);
+	error = add_events(be);
+	if (error != 0)
+		EPRINTLN("network backend %s: %s", name, strerror(error));
+	return (error);
+}
+
+static int
+open_backend(net_backend_t **bep, const struct net_backend_ops *ops,
+    net_backend_t *first, const char *name, nvlist_t *nvl, net_be_rxeof_t cb,
+    void *param)
+{
+	net_backend_t *be;
+	int error;
+
+	if (first != NULL && ops->nb_init_queue == NULL) {
+		EPRINTLN("network backend %s: it has one queue only",
+		    ops->nb_prefix);
+		return (ENOTSUP);
+	}
+	be = calloc(1, sizeof(*be));
+	if (be == NULL) {
+		EPRINTLN("network backend %s: out of memory", name);
+		return (ENOMEM);
+	}
+	be->be_ops = ops;
+	be->be_first = first;
+	be->be_fd = be->be_kick_fd = -1;
+	be->be_cb = cb;
+	be->be_param = param;
+	be->be_rxbuf = calloc(1, RX_SIZE);
+	be->be_txbuf = calloc(1, RX_SIZE);
+	be->be_segbuf = calloc(1, RX_SIZE);
+	if (be->be_rxbuf == NULL || be->be_txbuf == NULL ||
+	    be->be_segbuf == NULL) {
+		EPRINTLN("network backend %s: out of memory", name);
+		error = ENOMEM;
+	} else {
+		error = open_fd(be, name, nvl);
+	}
+	if (error != 0) {
+		netbe_cleanup(be);
+		return (error);
+	}
+	*bep = be;
+	return (0);
+}
+
 int
 netbe_init(net_backend_t **bep, nvlist_t *nvl, net_be_rxeof_t cb, void *param)
 {
 	const struct net_backend_ops *ops;
 	const char *name, *type;
-	net_backend_t *be;
-	int error;
 
 	*bep = NULL;
 	name = get_config_value_node(nvl, "backend");
@@ -131,38 +187,28 @@ netbe_init(net_backend_t **bep, nvlist_t *nvl, net_be_rxeof_t cb, void *param)
 	/* Any other name may be a bridge's; net_tap.c says if it is not. */
 	if (ops == NULL)
 		ops = find_ops("bridge");
-	be = calloc(1, sizeof(*be));
-	if (be == NULL || ops == NULL) {
-		free(be);
-		EPRINTLN("network backend %s: out of memory", name);
-		return (ENOMEM);
-	}
-	be->be_ops = ops;
-	be->be_fd = be->be_kick_fd = -1;
-	be->be_cb = cb;
-	be->be_param = param;
-	be->be_rxbuf = calloc(1, RX_SIZE);
-	be->be_txbuf = calloc(1, RX_SIZE);
-	be->be_segbuf = calloc(1, RX_SIZE);
-	if (be->be_rxbuf == NULL || be->be_txbuf == NULL ||
-	    be->be_segbuf == NULL) {
-		EPRINTLN("network backend %s: out of memory", name);
-		error = ENOMEM;
-	} else {
-		error = ops->nb_init(be, name, nvl);
-		if (error == 0) {
-			error = add_events(be);
-			if (error != 0)
-				EPRINTLN("network backend %s: %s", name,
-				    strerror(error));
-		}
-	}
-	if (error != 0) {
-		netbe_cleanup(be);
-		return (error);
-	}
-	*bep = be;
-	return (0);
+	return (open_backend(bep, ops, NULL, name, nvl, cb, param));
+}
+
+int
+netbe_init_queue(
+    net_backend_t **bep, net_backend_t *first, net_be_rxeof_t cb, void *param)
+{
+	*bep = NULL;
+	if (first == NULL)
+		return (0);
+	return (
+	    open_backend(bep, first->be_ops, first, "queue", NULL, cb, param));
+}
+
+int
+netbe_set_active(net_backend_t *be, bool active)
+{
+	if (be == NULL || be->be_ops->nb_set_active == NULL)
+		return (0);
+	if (!active)
+		netbe_rx_disable(be);
+	return (be->be_ops->nb_set_active(be, active));
 }
 
 void
@@ -240,6 +286,17 @@ net_sock_send(net_backend_t *be, const struct iovec *iov, int iovcnt)
 	return (n);
 }
 
+ssize_t
+net_sock_recv(net_backend_t *be, const struct iovec *iov, int iovcnt)
+{
+	struct msghdr msg = {
+		.msg_iov = (struct iovec *)(uintptr_t)iov,
+		.msg_iovlen = (size_t)iovcnt,
+	};
+
+	return (recvmsg(be->be_fd, &msg, MSG_DONTWAIT));
+}
+
 /* Up to max bytes from the vector into buf; -1: there are more. */
 static ssize_t
 gather(const struct iovec *iov, int iovcnt, void *buf, size_t max)
@@ -297,11 +354,11 @@ send_offloaded(net_backend_t *be, const struct virtio_net_hdr *hdr,
 
 /*
  * The vector without its first skip bytes, at most max entries; the number
- * of entries, 0 if nothing is left, -1 if it is too long for a frame.
+ * of entries, 0 if nothing is left, -1 if there is more than the limit.
  */
 static int
 skip_iov(const struct iovec *iov, int iovcnt, size_t skip, struct iovec *out,
-    int max)
+    int max, size_t limit)
 {
 	size_t total;
 	int i, n;
@@ -318,7 +375,7 @@ skip_iov(const struct iovec *iov, int iovcnt, size_t skip, struct iovec *out,
 		out[n].iov_base = (uint8_t *)iov[i].iov_base + skip;
 		out[n].iov_len = iov[i].iov_len - skip;
 		skip = 0;
-		if (out[n].iov_len > NET_FRAME_MAX - total)
+		if (out[n].iov_len > limit - total)
 			return (-1);
 		total += out[n++].iov_len;
 	}
@@ -347,7 +404,8 @@ netbe_send(net_backend_t *be, const struct iovec *iov, int iovcnt)
 		memcpy(raw + got, iov[i].iov_base, part);
 		got += part;
 	}
-	n = skip_iov(iov, iovcnt, be->be_fe_hdr_len, out + 1, SEND_IOV - 1);
+	n = skip_iov(iov, iovcnt, be->be_fe_hdr_len, out + 1, SEND_IOV - 1,
+	    NET_FRAME_MAX);
 	if (n <= 0)
 		return (-1);
 	memcpy(&hdr, raw, sizeof(hdr));
@@ -368,36 +426,129 @@ netbe_send(net_backend_t *be, const struct iovec *iov, int iovcnt)
 
 /* ---- in ---- */
 
+/* A frame's length, -1 for a runt; 0: none, now or ever. */
+static ssize_t
+recv_frame(net_backend_t *be, const struct iovec *iov, int iovcnt)
+{
+	ssize_t n;
+
+	if (be->be_fd < 0 || be->be_dead)
+		return (0);
+	n = be->be_ops->nb_recv(be, iov, iovcnt);
+	if (n < 0) {
+		be->be_dead = true;
+		mevent_disable(be->be_mevp);
+		return (0);
+	}
+	return (n != 0 && (size_t)n < be->be_hdr_len + ETHER_HDR_LEN ? -1 : n);
+}
+
+/* The header of a frame that came without one. */
+static void
+new_hdr(const net_backend_t *be, struct virtio_net_hdr *hdr)
+{
+	memset(hdr, 0, sizeof(*hdr));
+	if ((be->be_features & VIRTIO_NET_F_GUEST_CSUM) != 0)
+		hdr->flags = VIRTIO_NET_HDR_F_DATA_VALID;
+}
+
 /* Have a frame in be_rxbuf, behind the device's header. */
 static void
 fill_rx(net_backend_t *be)
 {
-	struct virtio_net_hdr hdr = { 0 };
+	struct virtio_net_hdr hdr;
+	struct iovec iov;
 	size_t room;
 	ssize_t n;
 
-	if (be->be_rx_len != 0 || be->be_fd < 0 || be->be_dead)
+	if (be->be_rx_len != 0)
 		return;
 	/* Both headers end where the frame starts. */
 	room = VNET_HDR_LEN - be->be_hdr_len;
+	iov.iov_base = be->be_rxbuf + room;
+	iov.iov_len = be->be_hdr_len + NET_FRAME_MAX;
 	do {
-		n = be->be_ops->nb_recv(
-		    be, be->be_rxbuf + room, be->be_hdr_len + NET_FRAME_MAX);
-		if (n < 0) {
-			be->be_dead = true;
-			mevent_disable(be->be_mevp);
-			return;
-		}
+		n = recv_frame(be, &iov, 1);
 		if (n == 0)
 			return;
-	} while ((size_t)n < be->be_hdr_len + ETHER_HDR_LEN);
+	} while (n < 0);
 	if (be->be_hdr_len == 0) {
-		if ((be->be_features & VIRTIO_NET_F_GUEST_CSUM) != 0)
-			hdr.flags = VIRTIO_NET_HDR_F_DATA_VALID;
+		new_hdr(be, &hdr);
 		memcpy(be->be_rxbuf + VNET_HDR_LEN - be->be_fe_hdr_len, &hdr,
 		    be->be_fe_hdr_len);
 	}
 	be->be_rx_len = (size_t)n - be->be_hdr_len + be->be_fe_hdr_len;
+}
+
+bool
+netbe_rx_waits(const net_backend_t *be)
+{
+	return (be != NULL && be->be_rx_len != 0);
+}
+
+/* Spread len bytes over the vector's beginning, or collect them from it. */
+static void
+iov_copy(
+    const struct iovec *iov, int iovcnt, uint8_t *buf, size_t len, bool to_iov)
+{
+	size_t part;
+	int i;
+
+	for (i = 0; i < iovcnt && len != 0; i++) {
+		part = len < iov[i].iov_len ? len : iov[i].iov_len;
+		if (to_iov)
+			memcpy(iov[i].iov_base, buf, part);
+		else
+			memcpy(buf, iov[i].iov_base, part);
+		buf += part;
+		len -= part;
+	}
+}
+
+/*
+ * Behind the buffers stands the place in be_rxbuf where the rest of a longer
+ * frame belongs; its head follows from the buffers then.
+ */
+size_t
+netbe_recv_direct(
+    net_backend_t *be, const struct iovec *iov, int iovcnt, size_t room)
+{
+	struct virtio_net_hdr hdr;
+	struct iovec in[SEND_IOV + 1];
+	size_t len, max, skip;
+	ssize_t n;
+	uint8_t *frame;
+	int cnt;
+
+	if (be == NULL)
+		return (0);
+	frame = be->be_rxbuf + VNET_HDR_LEN - be->be_fe_hdr_len;
+	max = be->be_fe_hdr_len + NET_FRAME_MAX;
+	skip = be->be_fe_hdr_len - be->be_hdr_len;
+	cnt = -1;
+	if (be->be_hdr_len <= be->be_fe_hdr_len && be->be_rx_len == 0)
+		cnt = skip_iov(iov, iovcnt, skip, in, SEND_IOV, SIZE_MAX);
+	if (cnt <= 0)
+		return (netbe_rx_frame(be, &frame));
+	if (room < max) {
+		in[cnt].iov_base = frame + room;
+		in[cnt++].iov_len = max - room;
+	}
+	do {
+		n = recv_frame(be, in, cnt);
+		if (n == 0)
+			return (0);
+	} while (n < 0);
+	if (skip != 0) {
+		new_hdr(be, &hdr);
+		iov_copy(iov, iovcnt, (uint8_t *)&hdr, skip, true);
+	}
+	len = (size_t)n + skip;
+	if (len > room) {
+		iov_copy(iov, iovcnt, frame, room, false);
+		be->be_rx_len = len;
+	}
+	return (len);
 }
 
 size_t
@@ -422,18 +573,13 @@ ssize_t
 netbe_recv(net_backend_t *be, const struct iovec *iov, int iovcnt)
 {
 	uint8_t *frame;
-	size_t len, part, left;
-	int i;
+	size_t len;
 
-	len = left = netbe_rx_frame(be, &frame);
-	for (i = 0; i < iovcnt && left != 0; i++) {
-		part = left < iov[i].iov_len ? left : iov[i].iov_len;
-		memcpy(iov[i].iov_base, frame, part);
-		frame += part;
-		left -= part;
-	}
+	len = netbe_rx_frame(be, &frame);
+	if (len != 0)
+		iov_copy(iov, iovcnt, frame, len, true);
 	netbe_rx_discard(be);
-	return ((ssize_t)(len - left));
+	return ((ssize_t)len);
 }
 
 void
@@ -464,7 +610,7 @@ none_send(net_backend_t *be, const struct iovec *iov, int iovcnt)
 }
 
 static ssize_t
-none_recv(net_backend_t *be, void *buf, size_t size)
+none_recv(net_backend_t *be, const struct iovec *iov, int iovcnt)
 {
 	return (0);
 }

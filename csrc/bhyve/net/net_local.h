@@ -21,17 +21,23 @@ struct net_backend_ops {
 	ssize_t (*nb_send)(
 	    net_backend_t *be, const struct iovec *iov, int iovcnt);
 	/* A frame's length; 0: none now; -1: the other side is gone. */
-	ssize_t (*nb_recv)(net_backend_t *be, void *buf, size_t size);
+	ssize_t (*nb_recv)(
+	    net_backend_t *be, const struct iovec *iov, int iovcnt);
 	/* Optional: the guest's choice of be_cap. */
 	int (*nb_set_cap)(
 	    net_backend_t *be, uint64_t features, size_t vnet_hdr_len);
+	/* Optional: as nb_init, one more queue of be->be_first. */
+	int (*nb_init_queue)(net_backend_t *be);
+	/* With nb_init_queue: the host gives this queue frames, or not. */
+	int (*nb_set_active)(net_backend_t *be, bool active);
 };
 #define NET_BACKEND_SET(x) DATA_SET(net_backend_set, x)
 
 struct net_backend {
 	const struct net_backend_ops *be_ops;
 	void *be_priv;
-	int be_fd; /* -1: never anything to receive */
+	net_backend_t *be_first; /* the one whose further queue this is */
+	int be_fd;		 /* -1: never anything to receive */
 	uint64_t be_cap;
 	size_t be_hdr_len;    /* header of frames on the fd */
 	size_t be_fe_hdr_len; /* header of frames at the device */
@@ -57,6 +63,8 @@ struct net_backend {
 #define NET_STALL_MS 100
 /* sendmsg() of one frame on be_fd with that patience. */
 ssize_t net_sock_send(net_backend_t *be, const struct iovec *iov, int iovcnt);
+/* recvmsg() of one datagram, without waiting. */
+ssize_t net_sock_recv(net_backend_t *be, const struct iovec *iov, int iovcnt);
 
 /*
  * The body of the process beside the VM that runs libslirp: frames on fd (a

@@ -177,11 +177,11 @@ slirp_cleanup(net_backend_t *be)
 }
 
 static ssize_t
-slirp_recv(net_backend_t *be, void *buf, size_t size)
+slirp_recv(net_backend_t *be, const struct iovec *iov, int iovcnt)
 {
 	ssize_t n;
 
-	n = recv(be->be_fd, buf, size, MSG_DONTWAIT);
+	n = net_sock_recv(be, iov, iovcnt);
 	if (n > 0)
 		return (n);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))

@@ -116,25 +116,61 @@ bridge_add(const char *bridge, const char *name)
 	return (error);
 }
 
-/* Attach to the interface; ifr has its name, or a pattern, then its name. */
+/*
+ * Attach to the interface; ifr has its name, or a pattern, then its name.
+ * An interface that was made with several queues wants to hear so of each.
+ */
 static int
-tun_attach(int fd, struct ifreq *ifr)
+tun_attach(int fd, struct ifreq *ifr, bool multi)
 {
 	ifr->ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-	if (ioctl(fd, TUNSETIFF, ifr) == 0)
-		return (0);
-	if (errno != EINVAL)
-		return (errno);
-	/* One that was made with several queues wants to hear so. */
+	if (!multi) {
+		if (ioctl(fd, TUNSETIFF, ifr) == 0)
+			return (0);
+		if (errno != EINVAL)
+			return (errno);
+	}
 	ifr->ifr_flags |= IFF_MULTI_QUEUE;
 	return (ioctl(fd, TUNSETIFF, ifr) != 0 ? errno : 0);
 }
 
+/* One queue of an interface, with the virtio-net header. */
 static int
-tap_open(net_backend_t *be, const char *name, bool create, char *ifname)
+tap_open_queue(net_backend_t *be, struct ifreq *ifr, bool multi)
+{
+	int error, hdrlen;
+
+	be->be_fd = open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (be->be_fd < 0) {
+		error = errno;
+		EPRINTLN(
+		    "tap %s: %s: %s", ifr->ifr_name, TUN_PATH, strerror(error));
+		return (error);
+	}
+	error = tun_attach(be->be_fd, ifr, multi);
+	hdrlen = VNET_HDR_LEN;
+	if (error == 0 && ioctl(be->be_fd, TUNSETVNETHDRSZ, &hdrlen) != 0)
+		error = errno;
+	be->be_hdr_len = VNET_HDR_LEN;
+	if (error == EBUSY)
+		EPRINTLN("tap %s: in use", ifr->ifr_name);
+	else if (error == EINVAL && multi)
+		EPRINTLN("tap %s: it was made for one queue", ifr->ifr_name);
+	else if (error != 0)
+		EPRINTLN("tap %s: %s", ifr->ifr_name, strerror(error));
+	return (error);
+}
+
+/* Open the interface, and make it a port of the bridge unless that is NULL;
+ * name is a pattern for one that is made for us. */
+static int
+tap_open(net_backend_t *be, const char *name, bool create, const char *bridge,
+    nvlist_t *nvl)
 {
 	struct ifreq ifr = { 0 };
-	int error, hdrlen;
+	const char *queues;
+	char *ifname;
+	int error;
 
 	if (strlen(name) >= IFNAMSIZ) {
 		EPRINTLN("tap %s: the name is too long", name);
@@ -145,47 +181,24 @@ tap_open(net_backend_t *be, const char *name, bool create, char *ifname)
 		    "tap %s: no such interface (\"create\" makes it)", name);
 		return (ENODEV);
 	}
-	be->be_fd = open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (be->be_fd < 0) {
-		error = errno;
-		EPRINTLN("tap %s: %s: %s", name, TUN_PATH, strerror(error));
-		return (error);
-	}
+	queues = get_config_value_node(nvl, "queues");
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	error = tun_attach(be->be_fd, &ifr);
-	hdrlen = VNET_HDR_LEN;
-	if (error == 0 && ioctl(be->be_fd, TUNSETVNETHDRSZ, &hdrlen) != 0)
-		error = errno;
-	if (error != 0) {
-		EPRINTLN("tap %s: %s", name,
-		    error == EBUSY ? "in use" : strerror(error));
+	error = tap_open_queue(
+	    be, &ifr, queues != NULL && strcmp(queues, "1") != 0);
+	if (error != 0)
 		return (error);
-	}
-	memcpy(ifname, ifr.ifr_name, IFNAMSIZ);
-	ifname[IFNAMSIZ - 1] = '\0';
-	be->be_hdr_len = VNET_HDR_LEN;
 	be->be_cap = TAP_CAPS;
 	if (ioctl(be->be_fd, TUNSETOFFLOAD, TUN_OFFLOADS) != 0)
 		be->be_cap = VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4 |
 		    VIRTIO_NET_F_HOST_TSO6;
 	/* Until the guest has asked for them. */
 	(void)ioctl(be->be_fd, TUNSETOFFLOAD, 0);
-	return (0);
-}
-
-static int
-tap_init(net_backend_t *be, const char *name, nvlist_t *nvl)
-{
-	char ifname[IFNAMSIZ];
-	const char *bridge;
-	bool create;
-	int error;
-
-	create = get_config_bool_node_default(nvl, "create", false);
-	bridge = get_config_value_node(nvl, "bridge");
-	error = tap_open(be, name, create, ifname);
-	if (error == 0 && bridge != NULL)
-		error = bridge_add(bridge, ifname);
+	ifname = be->be_priv = strndup(ifr.ifr_name, IFNAMSIZ - 1);
+	if (ifname == NULL) {
+		EPRINTLN("tap %s: out of memory", name);
+		return (ENOMEM);
+	}
+	error = bridge != NULL ? bridge_add(bridge, ifname) : 0;
 	if (error != 0)
 		return (error);
 	error = if_up(ifname);
@@ -195,11 +208,17 @@ tap_init(net_backend_t *be, const char *name, nvlist_t *nvl)
 }
 
 static int
+tap_init(net_backend_t *be, const char *name, nvlist_t *nvl)
+{
+	return (tap_open(be, name,
+	    get_config_bool_node_default(nvl, "create", false),
+	    get_config_value_node(nvl, "bridge"), nvl));
+}
+
+static int
 bridge_init(net_backend_t *be, const char *name, nvlist_t *nvl)
 {
-	char ifname[IFNAMSIZ];
 	const char *bridge;
-	int error;
 
 	bridge = get_config_value_node(nvl, "bridge");
 	if (bridge == NULL)
@@ -210,15 +229,37 @@ bridge_init(net_backend_t *be, const char *name, nvlist_t *nvl)
 		    bridge);
 		return (EINVAL);
 	}
-	error = tap_open(be, "tap%d", true, ifname);
-	if (error == 0)
-		error = bridge_add(bridge, ifname);
-	if (error != 0)
-		return (error);
-	error = if_up(ifname);
-	if (error != 0)
-		EPRINTLN("tap %s: link up: %s", ifname, strerror(error));
-	return (error);
+	return (tap_open(be, "tap%d", true, bridge, nvl));
+}
+
+static int
+tap_init_queue(net_backend_t *be)
+{
+	struct ifreq ifr = { 0 };
+	const char *ifname = be->be_first->be_priv;
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", ifname);
+	be->be_cap = be->be_first->be_cap;
+	return (tap_open_queue(be, &ifr, true));
+}
+
+/* Frames are spread over the attached queues only. */
+static int
+tap_set_active(net_backend_t *be, bool active)
+{
+	struct ifreq ifr = { .ifr_flags =
+				 active ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE };
+
+	/* EINVAL: so it is already. */
+	if (ioctl(be->be_fd, TUNSETQUEUE, &ifr) != 0 && errno != EINVAL)
+		return (errno);
+	return (0);
+}
+
+static void
+tap_cleanup(net_backend_t *be)
+{
+	free(be->be_priv);
 }
 
 static ssize_t
@@ -228,15 +269,17 @@ tap_send(net_backend_t *be, const struct iovec *iov, int iovcnt)
 }
 
 static ssize_t
-tap_recv(net_backend_t *be, void *buf, size_t size)
+tap_recv(net_backend_t *be, const struct iovec *iov, int iovcnt)
 {
 	ssize_t n;
 
-	n = read(be->be_fd, buf, size);
+	n = readv(be->be_fd, iov, iovcnt);
 	if (n >= 0)
 		return (n);
-	/* EIO: the interface is down, which may pass. */
-	if (errno == EAGAIN || errno == EINTR || errno == EIO)
+	/* EIO: the interface is down, EBADFD: the queue is detached; both may
+	 * pass. */
+	if (errno == EAGAIN || errno == EINTR || errno == EIO ||
+	    errno == EBADFD)
 		return (0);
 	EPRINTLN(
 	    "tap: read: %s; nothing is received any more", strerror(errno));
@@ -250,9 +293,12 @@ tap_set_cap(net_backend_t *be, uint64_t features, size_t vnet_hdr_len)
 	int hdrlen;
 
 	hdrlen = vnet_hdr_len != 0 ? (int)vnet_hdr_len : VNET_HDR_LEN;
+	be->be_hdr_len = (size_t)hdrlen;
+	/* Both are the interface's, and its first queue has set them. */
+	if (be->be_first != NULL)
+		return (0);
 	if (ioctl(be->be_fd, TUNSETVNETHDRSZ, &hdrlen) != 0)
 		return (errno);
-	be->be_hdr_len = (size_t)hdrlen;
 	offloads = 0;
 	if ((features & VIRTIO_NET_F_GUEST_CSUM) != 0) {
 		offloads = TUN_F_CSUM;
@@ -267,32 +313,20 @@ tap_set_cap(net_backend_t *be, uint64_t features, size_t vnet_hdr_len)
 	return (ioctl(be->be_fd, TUNSETOFFLOAD, offloads) != 0 ? errno : 0);
 }
 
-static const struct net_backend_ops tap_backend = {
-	.nb_prefix = "tap",
-	.nb_help = "tapN[,create][,bridge=NAME]",
-	.nb_init = tap_init,
-	.nb_send = tap_send,
-	.nb_recv = tap_recv,
-	.nb_set_cap = tap_set_cap,
-};
-NET_BACKEND_SET(tap_backend);
+#define TAP_BACKEND(name, prefix, help, init)                  \
+	static const struct net_backend_ops name##_backend = { \
+		.nb_prefix = prefix,                           \
+		.nb_help = help,                               \
+		.nb_init = init,                               \
+		.nb_init_queue = tap_init_queue,               \
+		.nb_set_active = tap_set_active,               \
+		.nb_cleanup = tap_cleanup,                     \
+		.nb_send = tap_send,                           \
+		.nb_recv = tap_recv,                           \
+		.nb_set_cap = tap_set_cap,                     \
+	};                                                     \
+	NET_BACKEND_SET(name##_backend)
 
-static const struct net_backend_ops vmnet_backend = {
-	.nb_prefix = "vmnet",
-	.nb_help = "vmnetN[,create][,bridge=NAME]",
-	.nb_init = tap_init,
-	.nb_send = tap_send,
-	.nb_recv = tap_recv,
-	.nb_set_cap = tap_set_cap,
-};
-NET_BACKEND_SET(vmnet_backend);
-
-static const struct net_backend_ops bridge_backend = {
-	.nb_prefix = "bridge",
-	.nb_help = "BRIDGE (a new tap, made its port)",
-	.nb_init = bridge_init,
-	.nb_send = tap_send,
-	.nb_recv = tap_recv,
-	.nb_set_cap = tap_set_cap,
-};
-NET_BACKEND_SET(bridge_backend);
+TAP_BACKEND(tap, "tap", "tapN[,create][,bridge=NAME]", tap_init);
+TAP_BACKEND(vmnet, "vmnet", "vmnetN[,create][,bridge=NAME]", tap_init);
+TAP_BACKEND(bridge, "bridge", "BRIDGE (a new tap, made its port)", bridge_init);

@@ -127,12 +127,12 @@ unix_send(net_backend_t *be, const struct iovec *iov, int iovcnt)
 }
 
 static ssize_t
-unix_recv(net_backend_t *be, void *buf, size_t size)
+unix_recv(net_backend_t *be, const struct iovec *iov, int iovcnt)
 {
 	ssize_t n;
 
 	do {
-		n = recv(be->be_fd, buf, size, MSG_DONTWAIT);
+		n = net_sock_recv(be, iov, iovcnt);
 	} while (n == 0 || (n < 0 && errno == ECONNRESET));
 	return (n < 0 ? 0 : n);
 }
