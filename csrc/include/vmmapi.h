@@ -214,6 +214,13 @@ int vm_get_hpet_capabilities(struct vmctx *ctx, uint32_t *cap);
 /* ---- capabilities, statistics, clock ---- */
 int vm_get_capability(struct vcpu *vcpu, int type, int *val);
 int vm_set_capability(struct vcpu *vcpu, int type, int val);
+/*
+ * Ours: DR0 to DR3 and DR7 of a debugger, beside the guest's own; what hits
+ * them is a DB exit.  dr7 0: none.
+ */
+int vm_set_debugregs(struct vcpu *vcpu, const uint64_t dr[4], uint64_t dr7);
+/* Ours: what the guest's TSC is ahead of the host's. */
+int vm_get_tsc_offset(struct vcpu *vcpu, uint64_t *offset);
 /* Not thread safe: the array is reused; NULL with errno on failure. */
 uint64_t *vm_get_stats(struct vcpu *vcpu, struct timeval *tv, int *count);
 const char *vm_get_stat_desc(struct vmctx *ctx, int index);
