@@ -5,7 +5,7 @@ import signal
 
 from libvmmapi._ffi import lib
 from libvmmapi.cli import console
-from libvmmapi.cli.command import Failure
+from libvmmapi.cli.failure import Failure
 from libvmmapi.config import ConfigTree
 
 from .models import unbuilt

@@ -5,14 +5,12 @@ prints in the shapes of show.py.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-
-import click
+from typing import NamedTuple
 
 from libvmmapi.caps import Cap, cap_by_name
+from libvmmapi.cli.failure import UsageError
 from libvmmapi.cli.params import decimal, number
 from libvmmapi.errors import VMError
-from libvmmapi.exits import SuspendHow
 from libvmmapi.memsize import humanize
 from libvmmapi.regs import Reg
 from libvmmapi.vcpu import VCPU
@@ -29,11 +27,11 @@ _MSR_PAT = 0x277
 _MSR_SYSENTER = (("cs", 0x174), ("sp", 0x175), ("ip", 0x176))
 
 
-@dataclass(frozen=True, slots=True)
 class Request:
     """The options that were given, the last of each name."""
 
-    given: dict[str, str]
+    def __init__(self, given: dict[str, str]) -> None:
+        self.given = given
 
     def __contains__(self, name: str) -> bool:
         return name in self.given
@@ -55,8 +53,7 @@ class Request:
         return decimal(self.given[name], f"--{name}")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The VM, and the vCPU that --cpu chose."""
 
     vm: VM
@@ -337,6 +334,8 @@ def run_once(request: Request, target: Target) -> None:
     """--run: one run of the vCPU, and why it came back."""
     if "run" not in request:
         return
+    from . import runonce
+
     try:
         vme = target.vcpu.run()
     except VMError:
@@ -348,14 +347,18 @@ def run_once(request: Request, target: Target) -> None:
             "rip": vme.rip,
             "inst_length": vme.inst_length,
             "exitcode": vme.code.name,
-            "detail": show.detail(vme),
+            "detail": runonce.detail(vme),
         },
-        *show.vm_exit(target.vcpu.id, vme),
+        *runonce.vm_exit(target.vcpu.id, vme),
     )
 
 
 def force(request: Request, target: Target) -> None:
     """--force-reset and --force-poweroff."""
+    if not request.given.keys() & {"force-reset", "force-poweroff"}:
+        return
+    from libvmmapi.exits import SuspendHow
+
     if "force-reset" in request:
         target.vm.suspend(SuspendHow.RESET)
     if "force-poweroff" in request:
@@ -410,6 +413,4 @@ def _hex(text: str) -> None:
     try:
         int(text, 16)
     except ValueError:
-        raise click.UsageError(
-            f"--pmtmr-port: '{text}' is no hexadecimal number"
-        ) from None
+        raise UsageError(f"--pmtmr-port: '{text}' is no hexadecimal number") from None

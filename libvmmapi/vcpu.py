@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from ._ffi import CData, ffi, lib
 from .caps import Cap
 from .errors import VMError, check, last_error
-from .exits import Entry, VMExit, exit_from_c
 from .memory import Prot
 from .regs import Descriptor, Reg
 
 if TYPE_CHECKING:
+    from .exits import Entry, VMExit
     from .vm import VM
 
 _EFAULT = 14
@@ -99,13 +99,15 @@ class VCPU:
         """Undo suspend()."""
         self._check(lib.vm_resume_cpu(self.pointer), "vm_resume_cpu")
 
-    def run(self, entry: Entry | None = None) -> VMExit:
+    def run(self, entry: "Entry | None" = None) -> "VMExit":
         """Run the guest until an exit that the caller must see.
 
         A port or memory access is finished by the next run: pass
         ``exit.fulfill(value)``.  Blocks without the interpreter lock; another
         thread ends it with VM.suspend().
         """
+        from .exits import exit_from_c
+
         vme = ffi.new("struct vm_exit *")
         how = entry.to_c() if entry is not None else ffi.NULL
         self._check(lib.vm_run(self.pointer, how, vme), "vm_run")

@@ -8,14 +8,16 @@ One thread at a time may use a VM object; calls release the interpreter lock.
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum, IntFlag
 from types import TracebackType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ._ffi import CData, ffi, lib
 from .cpuset import mask_to_ids
 from .errors import VMError, check, last_error
-from .exits import SuspendHow
 from .memory import MemDomain, MemFlags, MemMap, MemSeg, MmapStyle, Prot, Views
 from .vcpu import VCPU
+
+if TYPE_CHECKING:
+    from .exits import SuspendHow
 
 _ENOENT = 2
 _EINVAL = 22
@@ -176,7 +178,7 @@ class VM:
         """Put the VM into the state after its creation; memory stays."""
         self._check(lib.vm_reinit(self.ctx), "vm_reinit")
 
-    def suspend(self, how: SuspendHow) -> None:
+    def suspend(self, how: "SuspendHow") -> None:
         """Stop all vCPUs: their next exit says `how`.  EALREADY: it was so."""
         self._check(lib.vm_suspend(self.ctx, how), "vm_suspend")
 
