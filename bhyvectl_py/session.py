@@ -20,14 +20,7 @@ _CALL_FAILED = 255
 
 def _refuse(request: Request) -> None:
     """End in words where an option is known and cannot be done here."""
-    for name, value in request.given.items():
-        if name == "unassign-pptdev":
-            parts = value.split("/")
-            if len(parts) != 3 or not all(p.isascii() and p.isdigit() for p in parts):
-                raise UsageError(f"--{name}: '{value}' is no bus/slot/func")
-            raise Failure(
-                _USAGE, f"--{name}: no VM has devices of the host in this version"
-            )
+    for name in request.given:
         if name in HARDWARE or name in HARDWARE_SETTERS:
             raise Failure(
                 _USAGE,

@@ -102,7 +102,7 @@ def set_selectors(request: Request, target: Target) -> None:
 
 
 def set_chips(request: Request, target: Target) -> None:
-    """--set-x2apic-state, --wrlock-cycle and --pmtmr-port."""
+    """--set-x2apic-state, --wrlock-cycle, --pmtmr-port, --unassign-pptdev."""
     if "set-x2apic-state" in request:
         enabled = bool(request.number("set-x2apic-state"))
         target.vcpu.set_x2apic_state(enabled=enabled)
@@ -110,6 +110,8 @@ def set_chips(request: Request, target: Target) -> None:
         target.vm.wrlock_cycle()
     if "pmtmr-port" in request:
         target.vm.pmtmr_set_location(int(request.given["pmtmr-port"], 16))
+    if "unassign-pptdev" in request:
+        target.vm.unassign_pptdev(*_place(request.given["unassign-pptdev"]))
 
 
 def inject_nmi(request: Request, target: Target) -> None:
@@ -191,8 +193,12 @@ def get_x2apic_state(request: Request, target: Target) -> None:
 
 
 def get_msrs(request: Request, target: Target) -> None:
-    """--get-guest-pat and --get-guest-sysenter."""
+    """--get-tsc-offset, --get-guest-pat and --get-guest-sysenter."""
     vcpu = target.vcpu
+    if request.wants("get-tsc-offset"):
+        offset = vcpu.get_tsc_offset()
+        line = f"tsc_offset[{vcpu.id}]\t0x{offset:016x}"
+        target.report.add("tsc-offset", offset, line)
     if request.wants("get-guest-pat"):
         pat = vcpu.get_msr(_MSR_PAT)
         line = f"guest_pat[{vcpu.id}]\t\t0x{pat:016x}"
@@ -401,12 +407,23 @@ def check_values(request: Request) -> None:
             request.decimal(name)
         elif name == "pmtmr-port":
             _hex(text)
+        elif name == "unassign-pptdev":
+            _place(text)
         elif text and name not in _WORDS:
             request.number(name)
 
 
 _DECIMAL = frozenset({"cpu", "set-mem", "assert-lapic-lvt"})
 _WORDS = frozenset({"vm", "capname", "checkpoint", "suspend", "unassign-pptdev"})
+
+
+def _place(text: str) -> tuple[int, int, int]:
+    """Return bus, slot and function of "B/S/F"."""
+    parts = text.split("/")
+    if len(parts) != 3 or not all(p.isascii() and p.isdigit() for p in parts):
+        raise UsageError(f"--unassign-pptdev: '{text}' is no bus/slot/func")
+    bus, slot, func = (decimal(part, "--unassign-pptdev") for part in parts)
+    return bus, slot, func
 
 
 def _hex(text: str) -> None:

@@ -4,7 +4,7 @@ Methods are libvmmapi(3)'s calls on a vCPU.  They raise VMError.  Reading and
 writing registers needs a vCPU that stands still, or freezes it for a moment.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._ffi import CData, ffi, lib
@@ -253,6 +253,42 @@ class VCPU:
             self._vm.map_gpa(gpa, part)[:] = data[done : done + part]
             self._vm.dirty_gpa(gpa, part)
             done += part
+
+    def copy_setup(
+        self, gla: int, size: int, prot: Prot = Prot.READ
+    ) -> list[memoryview] | None:
+        """Return views of a linear range, a page or less each.
+
+        None means a page fault, which the guest gets.  EFAULT: what is there
+        is not memory.  After writing, VM.dirty_gpa() tells the processor.
+        """
+        views = []
+        while size > 0:
+            part = min(size, _PAGE - gla % _PAGE)
+            gpa = self.gla2gpa(gla, prot, inject=True)
+            if gpa is None:
+                return None
+            views.append(self._vm.map_gpa(gpa, part))
+            gla, size = gla + part, size - part
+        return views
+
+    # ---- debugging ----
+
+    def set_debugregs(self, addresses: Sequence[int], dr7: int) -> None:
+        """Set DR0 to DR3 and DR7 of a debugger, beside the guest's own.
+
+        What hits them ends run() with a DB exit.  `dr7` 0 turns them off.
+        """
+        words = ffi.new("uint64_t[4]", [*addresses, 0, 0, 0, 0][:4])
+        rc = lib.vm_set_debugregs(self.pointer, words, dr7)
+        self._check(rc, "vm_set_debugregs")
+
+    def get_tsc_offset(self) -> int:
+        """Return what the guest's time stamp counter is ahead of the host's."""
+        offset = ffi.new("uint64_t *")
+        rc = lib.vm_get_tsc_offset(self.pointer, offset)
+        self._check(rc, "vm_get_tsc_offset")
+        return int(offset[0])
 
     # ---- interrupts and events ----
 

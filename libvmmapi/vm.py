@@ -14,6 +14,7 @@ from ._ffi import CData, ffi, lib
 from .cpuset import mask_to_ids
 from .errors import VMError, check, last_error
 from .memory import MemDomain, MemFlags, MemMap, MemSeg, MmapStyle, Prot, Views
+from .passthru import PassthruCalls
 from .vcpu import VCPU
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Topology(NamedTuple):
     maxcpus: int
 
 
-class VM:
+class VM(PassthruCalls):
     """A named VM; a context manager that closes, but does not destroy it."""
 
     def __init__(self, ctx: CData, name: str) -> None:

@@ -230,6 +230,19 @@ int vm_rtc_settime(struct vmctx *ctx, int64_t secs);
 int vm_rtc_gettime(struct vmctx *ctx, int64_t *secs);
 int vm_pmtmr_set_location(struct vmctx *ctx, uint16_t ioport);
 
+/* ---- devices of the host ---- */
+int vm_assign_pptdev(struct vmctx *ctx, int bus, int slot, int func);
+int vm_unassign_pptdev(struct vmctx *ctx, int bus, int slot, int func);
+int vm_map_pptdev_mmio(struct vmctx *ctx, int bus, int slot, int func,
+    vm_paddr_t gpa, size_t len, vm_paddr_t hpa);
+int vm_unmap_pptdev_mmio(struct vmctx *ctx, int bus, int slot, int func,
+    vm_paddr_t gpa, size_t len);
+int vm_setup_pptdev_msi(struct vmctx *ctx, int bus, int slot, int func,
+    uint64_t addr, uint64_t msg, int numvec);
+int vm_setup_pptdev_msix(struct vmctx *ctx, int bus, int slot, int func,
+    int idx, uint64_t addr, uint64_t msg, uint32_t vector_control);
+int vm_disable_pptdev_msix(struct vmctx *ctx, int bus, int slot, int func);
+
 /* ---- illumos' versioned state classes (VM_DATA_READ/WRITE) ---- */
 /* Returns the length read (<= len), or -1. */
 int vm_data_read(struct vmctx *ctx, int vcpuid, uint16_t cls, uint16_t version,
