@@ -2,11 +2,10 @@
 
 import sys
 
-import click
-
 from libvmmapi.cli import console
-from libvmmapi.cli.command import Failure, GetoptCommand, UsageWanted
+from libvmmapi.cli.failure import Failure, UsageError, UsageWanted
 from libvmmapi.cli.main import run
+from libvmmapi.cli.tool import Tool
 from libvmmapi.config import ConfigTree
 from libvmmapi.errors import VMError
 
@@ -100,7 +99,7 @@ def bhyve(pairs: list[tuple[str, str]], operands: list[str]) -> int:
             raise Failure(ExitStatus.ERROR) from error
     named = tree.get_raw("name") is not None or request.restore is not None
     if len(operands) > 1 or not named:
-        raise click.UsageError("")  # the usage text says it all
+        raise UsageError("")  # the usage text says it all
     if tree.get_bool("config.dump", default=False):
         console.out(tree.dump(), end="")
         return USAGE
@@ -109,7 +108,7 @@ def bhyve(pairs: list[tuple[str, str]], operands: list[str]) -> int:
     return machine(request)
 
 
-COMMAND = GetoptCommand("bhyve", bhyve, usage, OPTSTRING)
+COMMAND = Tool("bhyve", bhyve, usage, OPTSTRING)
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import NoReturn
 
 from libvmmapi.cli import console
-from libvmmapi.cli.command import Failure
+from libvmmapi.cli.failure import Failure
 from libvmmapi.errors import VMError
 from libvmmapi.vm import VM
 

@@ -6,10 +6,9 @@ the tree, and raises Failure with bhyve's exit status when it makes no sense.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from libvmmapi.cli import console
-from libvmmapi.cli.command import Failure
+from libvmmapi.cli.failure import Failure
 from libvmmapi.config import ConfigTree
 from libvmmapi.errors import VMError
 from libvmmapi.memsize import parse_memsize
@@ -24,12 +23,12 @@ _MAX_DOMAINS = 8
 _MAX_DOMAIN_ID = 255
 
 
-@dataclass
 class Request:
-    """What the command line asks for besides the tree."""
+    """What the command line asks for: the tree, and a file to resume from."""
 
-    tree: ConfigTree
-    restore: str | None = None
+    def __init__(self, tree: ConfigTree) -> None:
+        self.tree = tree
+        self.restore: str | None = None
 
 
 #: Handles an option's argument.

@@ -5,7 +5,7 @@ import signal
 
 from libvmmapi._ffi import lib
 from libvmmapi.cli import console
-from libvmmapi.cli.command import Failure
+from libvmmapi.cli.failure import Failure
 from libvmmapi.config import ConfigTree
 
 from .models import unbuilt
@@ -18,8 +18,6 @@ def _unbuilt(request: Request) -> str | None:
     tree = request.tree
     if request.restore is not None:
         return f"-r {request.restore}: there are no checkpoints in this version"
-    if (tree.get("gdb.port") or "0") != "0":
-        return "-G (gdb.port): there is no debug server in this version"
     if tree.get("tpm.type") is not None:
         return "-l tpm (tpm.type): there is no TPM in this version"
     return None

@@ -45,7 +45,6 @@ HARDWARE = (
     "get-eptp",
     "get-exception-bitmap",
     "get-io-bitmap-address",
-    "get-tsc-offset",
     "get-msr-bitmap-address",
     "get-msr-bitmap",
     "get-exit-reason",
@@ -94,7 +93,6 @@ SILENT = ("get-apic-access-address", "get-virtual-apic-address")
 HARDWARE_SETTERS = {
     "set-exception-bitmap": "mask",
     "set-vmcs-entry-interruption-info": "info",
-    "unassign-pptdev": "bus/slot/func",
 }
 
 
@@ -110,7 +108,6 @@ def missing(name: str) -> str:
         "get-io-bitmap-address": "an I/O bitmap",
         "get-msr-bitmap": "an MSR bitmap",
         "get-msr-bitmap-address": "an MSR bitmap",
-        "get-tsc-offset": "a TSC offset",
     }
     for part, what in (
         ("-vmcs-", "a VMCS"),
@@ -155,8 +152,10 @@ _MACHINE = (
     Option("desc-access", "ACCESS"),
     Option("assert-lapic-lvt", "pin"),
     Option("inject-nmi"),
+    Option("unassign-pptdev", "bus/slot/func"),
     Option("set-x2apic-state", "0|1"),
     Option("get-x2apic-state"),
+    Option("get-tsc-offset"),
     Option("get-guest-pat"),
     Option("get-guest-sysenter"),
     Option("get-gpa-pmap", "gpa"),

@@ -2,8 +2,8 @@
 
 import sys
 
-from libvmmapi.cli.command import GetoptCommand
 from libvmmapi.cli.main import run
+from libvmmapi.cli.tool import Tool
 
 from .actions import OPTIONS, usage
 
@@ -19,7 +19,7 @@ def bhyvectl(pairs: list[tuple[str, str]], operands: list[str]) -> int:
     return session(pairs, operands)
 
 
-COMMAND = GetoptCommand(
+COMMAND = Tool(
     "bhyvectl", bhyvectl, usage, longopts=[option.spec for option in OPTIONS]
 )
 

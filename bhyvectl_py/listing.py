@@ -1,6 +1,5 @@
 """--list: all VMs, as a table on a terminal, else in plain columns, or as JSON."""
 
-import json
 import sys
 
 from libvmmapi.cli import console
@@ -72,6 +71,8 @@ def list_all(*, as_json: bool) -> None:
     """Print all VMs."""
     infos = vm_infos()
     if as_json:
+        import json
+
         console.out(json.dumps([info._asdict() for info in infos], indent=2))
     elif sys.stdout.isatty():
         _table([row(info) for info in infos])

@@ -1,7 +1,5 @@
 """What bhyvectl has found out: as bhyvectl's lines at once, or as JSON at the end."""
 
-import json
-
 from libvmmapi.cli import console
 
 #: What JSON can hold.
@@ -26,4 +24,6 @@ class Report:
     def finish(self) -> None:
         """Print the JSON object, if that is wanted."""
         if self.as_json:
+            import json
+
             console.out(json.dumps(self.facts, indent=2))

@@ -2,10 +2,8 @@
 
 import os
 
-import click
-
 from libvmmapi.cli import console
-from libvmmapi.cli.command import Failure
+from libvmmapi.cli.failure import Failure, UsageError
 from libvmmapi.errors import VMError
 from libvmmapi.vcpu import VCPU
 from libvmmapi.vm import VM
@@ -22,14 +20,7 @@ _CALL_FAILED = 255
 
 def _refuse(request: Request) -> None:
     """End in words where an option is known and cannot be done here."""
-    for name, value in request.given.items():
-        if name == "unassign-pptdev":
-            parts = value.split("/")
-            if len(parts) != 3 or not all(p.isascii() and p.isdigit() for p in parts):
-                raise click.UsageError(f"--{name}: '{value}' is no bus/slot/func")
-            raise Failure(
-                _USAGE, f"--{name}: no VM has devices of the host in this version"
-            )
+    for name in request.given:
         if name in HARDWARE or name in HARDWARE_SETTERS:
             raise Failure(
                 _USAGE,
@@ -71,7 +62,7 @@ def _list(request: Request) -> int:
     """Do --list, which goes with nothing but --json."""
     others = set(request.given) - {"list", "json"}
     if others:
-        raise click.UsageError(f"--list: not with --{min(others)}")
+        raise UsageError(f"--list: not with --{min(others)}")
     from .listing import list_all
 
     list_all(as_json="json" in request)
@@ -82,7 +73,7 @@ def _check(request: Request, operands: list[str]) -> str:
     """Return the VM's name, or end where the options make no sense."""
     name = request.given.get("vm", "")
     if not name or operands:
-        raise click.UsageError(
+        raise UsageError(
             f"'{operands[0]}' is no option" if operands else "--vm is missing"
         )
     if sum(option in request for option in EXCLUSIVE) > 1 or (

@@ -5,14 +5,12 @@ prints in the shapes of show.py.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-
-import click
+from typing import NamedTuple
 
 from libvmmapi.caps import Cap, cap_by_name
+from libvmmapi.cli.failure import UsageError
 from libvmmapi.cli.params import decimal, number
 from libvmmapi.errors import VMError
-from libvmmapi.exits import SuspendHow
 from libvmmapi.memsize import humanize
 from libvmmapi.regs import Reg
 from libvmmapi.vcpu import VCPU
@@ -29,11 +27,11 @@ _MSR_PAT = 0x277
 _MSR_SYSENTER = (("cs", 0x174), ("sp", 0x175), ("ip", 0x176))
 
 
-@dataclass(frozen=True, slots=True)
 class Request:
     """The options that were given, the last of each name."""
 
-    given: dict[str, str]
+    def __init__(self, given: dict[str, str]) -> None:
+        self.given = given
 
     def __contains__(self, name: str) -> bool:
         return name in self.given
@@ -55,8 +53,7 @@ class Request:
         return decimal(self.given[name], f"--{name}")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The VM, and the vCPU that --cpu chose."""
 
     vm: VM
@@ -105,7 +102,7 @@ def set_selectors(request: Request, target: Target) -> None:
 
 
 def set_chips(request: Request, target: Target) -> None:
-    """--set-x2apic-state, --wrlock-cycle and --pmtmr-port."""
+    """--set-x2apic-state, --wrlock-cycle, --pmtmr-port, --unassign-pptdev."""
     if "set-x2apic-state" in request:
         enabled = bool(request.number("set-x2apic-state"))
         target.vcpu.set_x2apic_state(enabled=enabled)
@@ -113,6 +110,8 @@ def set_chips(request: Request, target: Target) -> None:
         target.vm.wrlock_cycle()
     if "pmtmr-port" in request:
         target.vm.pmtmr_set_location(int(request.given["pmtmr-port"], 16))
+    if "unassign-pptdev" in request:
+        target.vm.unassign_pptdev(*_place(request.given["unassign-pptdev"]))
 
 
 def inject_nmi(request: Request, target: Target) -> None:
@@ -194,8 +193,12 @@ def get_x2apic_state(request: Request, target: Target) -> None:
 
 
 def get_msrs(request: Request, target: Target) -> None:
-    """--get-guest-pat and --get-guest-sysenter."""
+    """--get-tsc-offset, --get-guest-pat and --get-guest-sysenter."""
     vcpu = target.vcpu
+    if request.wants("get-tsc-offset"):
+        offset = vcpu.get_tsc_offset()
+        line = f"tsc_offset[{vcpu.id}]\t0x{offset:016x}"
+        target.report.add("tsc-offset", offset, line)
     if request.wants("get-guest-pat"):
         pat = vcpu.get_msr(_MSR_PAT)
         line = f"guest_pat[{vcpu.id}]\t\t0x{pat:016x}"
@@ -337,6 +340,8 @@ def run_once(request: Request, target: Target) -> None:
     """--run: one run of the vCPU, and why it came back."""
     if "run" not in request:
         return
+    from . import runonce
+
     try:
         vme = target.vcpu.run()
     except VMError:
@@ -348,14 +353,18 @@ def run_once(request: Request, target: Target) -> None:
             "rip": vme.rip,
             "inst_length": vme.inst_length,
             "exitcode": vme.code.name,
-            "detail": show.detail(vme),
+            "detail": runonce.detail(vme),
         },
-        *show.vm_exit(target.vcpu.id, vme),
+        *runonce.vm_exit(target.vcpu.id, vme),
     )
 
 
 def force(request: Request, target: Target) -> None:
     """--force-reset and --force-poweroff."""
+    if not request.given.keys() & {"force-reset", "force-poweroff"}:
+        return
+    from libvmmapi.exits import SuspendHow
+
     if "force-reset" in request:
         target.vm.suspend(SuspendHow.RESET)
     if "force-poweroff" in request:
@@ -398,6 +407,8 @@ def check_values(request: Request) -> None:
             request.decimal(name)
         elif name == "pmtmr-port":
             _hex(text)
+        elif name == "unassign-pptdev":
+            _place(text)
         elif text and name not in _WORDS:
             request.number(name)
 
@@ -406,10 +417,17 @@ _DECIMAL = frozenset({"cpu", "set-mem", "assert-lapic-lvt"})
 _WORDS = frozenset({"vm", "capname", "checkpoint", "suspend", "unassign-pptdev"})
 
 
+def _place(text: str) -> tuple[int, int, int]:
+    """Return bus, slot and function of "B/S/F"."""
+    parts = text.split("/")
+    if len(parts) != 3 or not all(p.isascii() and p.isdigit() for p in parts):
+        raise UsageError(f"--unassign-pptdev: '{text}' is no bus/slot/func")
+    bus, slot, func = (decimal(part, "--unassign-pptdev") for part in parts)
+    return bus, slot, func
+
+
 def _hex(text: str) -> None:
     try:
         int(text, 16)
     except ValueError:
-        raise click.UsageError(
-            f"--pmtmr-port: '{text}' is no hexadecimal number"
-        ) from None
+        raise UsageError(f"--pmtmr-port: '{text}' is no hexadecimal number") from None

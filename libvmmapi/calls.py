@@ -109,6 +109,24 @@ def vm_gla2gpa_nofault(vcpu: VCPU, gla: int, prot: int) -> int | None:
 
 
 vm_get_paging = VCPU.get_paging
+vm_copy_setup = VCPU.copy_setup
+
+
+def vm_copy_teardown(views: list[memoryview]) -> None:
+    """Let go of what vm_copy_setup() returned."""
+    for view in views:
+        view.release()
+    views.clear()
+
+
+# ---- devices of the host ----
+vm_assign_pptdev = VM.assign_pptdev
+vm_unassign_pptdev = VM.unassign_pptdev
+vm_map_pptdev_mmio = VM.map_pptdev_mmio
+vm_unmap_pptdev_mmio = VM.unmap_pptdev_mmio
+vm_setup_pptdev_msi = VM.setup_pptdev_msi
+vm_setup_pptdev_msix = VM.setup_pptdev_msix
+vm_disable_pptdev_msix = VM.disable_pptdev_msix
 
 # ---- registers ----
 vm_set_register = VCPU.set_register
@@ -171,6 +189,8 @@ vm_rtc_write = VM.rtc_write
 vm_rtc_read = VM.rtc_read
 vm_rtc_settime = VM.rtc_settime
 vm_rtc_gettime = VM.rtc_gettime
+vm_set_debugregs = VCPU.set_debugregs
+vm_get_tsc_offset = VCPU.get_tsc_offset
 vm_pmtmr_set_location = VM.pmtmr_set_location
 vm_data_read = VM.data_read
 vm_data_write = VM.data_write

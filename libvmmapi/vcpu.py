@@ -4,17 +4,17 @@ Methods are libvmmapi(3)'s calls on a vCPU.  They raise VMError.  Reading and
 writing registers needs a vCPU that stands still, or freezes it for a moment.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._ffi import CData, ffi, lib
 from .caps import Cap
 from .errors import VMError, check, last_error
-from .exits import Entry, VMExit, exit_from_c
 from .memory import Prot
 from .regs import Descriptor, Reg
 
 if TYPE_CHECKING:
+    from .exits import Entry, VMExit
     from .vm import VM
 
 _EFAULT = 14
@@ -99,13 +99,15 @@ class VCPU:
         """Undo suspend()."""
         self._check(lib.vm_resume_cpu(self.pointer), "vm_resume_cpu")
 
-    def run(self, entry: Entry | None = None) -> VMExit:
+    def run(self, entry: "Entry | None" = None) -> "VMExit":
         """Run the guest until an exit that the caller must see.
 
         A port or memory access is finished by the next run: pass
         ``exit.fulfill(value)``.  Blocks without the interpreter lock; another
         thread ends it with VM.suspend().
         """
+        from .exits import exit_from_c
+
         vme = ffi.new("struct vm_exit *")
         how = entry.to_c() if entry is not None else ffi.NULL
         self._check(lib.vm_run(self.pointer, how, vme), "vm_run")
@@ -251,6 +253,42 @@ class VCPU:
             self._vm.map_gpa(gpa, part)[:] = data[done : done + part]
             self._vm.dirty_gpa(gpa, part)
             done += part
+
+    def copy_setup(
+        self, gla: int, size: int, prot: Prot = Prot.READ
+    ) -> list[memoryview] | None:
+        """Return views of a linear range, a page or less each.
+
+        None means a page fault, which the guest gets.  EFAULT: what is there
+        is not memory.  After writing, VM.dirty_gpa() tells the processor.
+        """
+        views = []
+        while size > 0:
+            part = min(size, _PAGE - gla % _PAGE)
+            gpa = self.gla2gpa(gla, prot, inject=True)
+            if gpa is None:
+                return None
+            views.append(self._vm.map_gpa(gpa, part))
+            gla, size = gla + part, size - part
+        return views
+
+    # ---- debugging ----
+
+    def set_debugregs(self, addresses: Sequence[int], dr7: int) -> None:
+        """Set DR0 to DR3 and DR7 of a debugger, beside the guest's own.
+
+        What hits them ends run() with a DB exit.  `dr7` 0 turns them off.
+        """
+        words = ffi.new("uint64_t[4]", [*addresses, 0, 0, 0, 0][:4])
+        rc = lib.vm_set_debugregs(self.pointer, words, dr7)
+        self._check(rc, "vm_set_debugregs")
+
+    def get_tsc_offset(self) -> int:
+        """Return what the guest's time stamp counter is ahead of the host's."""
+        offset = ffi.new("uint64_t *")
+        rc = lib.vm_get_tsc_offset(self.pointer, offset)
+        self._check(rc, "vm_get_tsc_offset")
+        return int(offset[0])
 
     # ---- interrupts and events ----
 

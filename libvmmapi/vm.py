@@ -8,14 +8,17 @@ One thread at a time may use a VM object; calls release the interpreter lock.
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum, IntFlag
 from types import TracebackType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ._ffi import CData, ffi, lib
 from .cpuset import mask_to_ids
 from .errors import VMError, check, last_error
-from .exits import SuspendHow
 from .memory import MemDomain, MemFlags, MemMap, MemSeg, MmapStyle, Prot, Views
+from .passthru import PassthruCalls
 from .vcpu import VCPU
+
+if TYPE_CHECKING:
+    from .exits import SuspendHow
 
 _ENOENT = 2
 _EINVAL = 22
@@ -61,7 +64,7 @@ class Topology(NamedTuple):
     maxcpus: int
 
 
-class VM:
+class VM(PassthruCalls):
     """A named VM; a context manager that closes, but does not destroy it."""
 
     def __init__(self, ctx: CData, name: str) -> None:
@@ -176,7 +179,7 @@ class VM:
         """Put the VM into the state after its creation; memory stays."""
         self._check(lib.vm_reinit(self.ctx), "vm_reinit")
 
-    def suspend(self, how: SuspendHow) -> None:
+    def suspend(self, how: "SuspendHow") -> None:
         """Stop all vCPUs: their next exit says `how`.  EALREADY: it was so."""
         self._check(lib.vm_suspend(self.ctx, how), "vm_suspend")
 

@@ -20,6 +20,7 @@
 #include "debug.h"
 #include "debugcon.h"
 #include "fwctl.h"
+#include "gdb.h"
 #include "inout.h"
 #include "ioapic.h"
 #include "mem.h"
@@ -550,7 +551,7 @@ build(const char *name)
 	vmexit_init();
 	if (open_vcpus() != 0 || init_platform() != 0 || init_tables() != 0)
 		return (-1);
-	if (prepare_bsp() != 0)
+	if (prepare_bsp() != 0 || gdb_init(machine.ctx, machine.ncpus) != 0)
 		return (-1);
 	/* Every value has been read by now; a bad one ends the start. */
 	return (config_failed() ? -1 : 0);
@@ -584,6 +585,7 @@ teardown(int status)
 		pci_cleanup();
 	if (machine.mevent_up)
 		mevent_stop();
+	gdb_cleanup(status);
 	atkbdc_cleanup();
 	uart_restore_tty();
 	debugcon_cleanup();

@@ -8,6 +8,7 @@
 #include "bhyverun.h"
 #include "config.h"
 #include "debug.h"
+#include "gdb.h"
 #include "inout.h"
 #include "mem.h"
 #include "vmexit.h"
@@ -152,7 +153,8 @@ vmexit_debug(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
 {
 	static const struct timespec pause_time = { .tv_nsec = 1000000 };
 
-	nanosleep(&pause_time, NULL);
+	if (!gdb_cpu_suspend(vcpu))
+		nanosleep(&pause_time, NULL);
 	return (VMEXIT_CONTINUE);
 }
 
@@ -266,7 +268,29 @@ static int
 vmexit_mtrap(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
     struct vm_entry *next)
 {
+	if (gdb_cpu_mtrap(vcpu))
+		return (VMEXIT_CONTINUE);
 	EPRINTLN("vm_loop: unexpected VMEXIT_MTRAP");
+	return (VMEXIT_ABORT);
+}
+
+static int
+vmexit_breakpoint(struct vmctx *ctx, struct vcpu *vcpu,
+    const struct vm_exit *vme, struct vm_entry *next)
+{
+	if (gdb_cpu_breakpoint(vcpu, vme))
+		return (VMEXIT_CONTINUE);
+	EPRINTLN("vm_loop: unexpected VMEXIT_BPT");
+	return (VMEXIT_ABORT);
+}
+
+static int
+vmexit_db(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
+    struct vm_entry *next)
+{
+	if (gdb_cpu_watch(vcpu, vme))
+		return (VMEXIT_CONTINUE);
+	EPRINTLN("vm_loop: unexpected VMEXIT_DB");
 	return (VMEXIT_ABORT);
 }
 
@@ -292,6 +316,8 @@ static const vmexit_handler_t handlers[VM_EXITCODE_MAX] = {
 	[VM_EXITCODE_RDMSR] = vmexit_rdmsr,
 	[VM_EXITCODE_WRMSR] = vmexit_wrmsr,
 	[VM_EXITCODE_MTRAP] = vmexit_mtrap,
+	[VM_EXITCODE_BPT] = vmexit_breakpoint,
+	[VM_EXITCODE_DB] = vmexit_db,
 	[VM_EXITCODE_INST_EMUL] = vmexit_inst_emul,
 	[VM_EXITCODE_MMIO] = vmexit_mmio,
 	[VM_EXITCODE_SUSPENDED] = vmexit_suspended,

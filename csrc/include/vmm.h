@@ -69,6 +69,11 @@ struct vmm_ops {
 	int (*setdesc)(void *vcpui, int reg, const struct seg_desc *desc);
 	int (*getcap)(void *vcpui, int type, int *val);
 	int (*setcap)(void *vcpui, int type, int val);
+	/*
+	 * The debugger's own DR0 to DR3 and DR7, beside the guest's: a hit
+	 * leaves the guest with a DB exit.  dr7 0: none.
+	 */
+	int (*setdebug)(void *vcpui, const uint64_t dr[4], uint64_t dr7);
 	int (*getmsr)(void *vcpui, uint32_t msr, uint64_t *val);
 	int (*setmsr)(void *vcpui, uint32_t msr, uint64_t val);
 	/* XSAVE standard-format image, *len in: room, out: length. */

@@ -50,6 +50,8 @@ enum vmm_ioctl_cmd {
 	VM_GET_MSR = VMM_CPU_IOC_BASE | 0x40,
 	VM_SET_MSR = VMM_CPU_IOC_BASE | 0x41,
 	VM_GET_PAGING = VMM_CPU_IOC_BASE | 0x42,
+	VM_SET_DEBUGREGS = VMM_CPU_IOC_BASE | 0x43,
+	VM_GET_TSC_OFFSET = VMM_CPU_IOC_BASE | 0x44,
 
 	/* The whole VM, all vCPUs frozen. */
 	VM_REINIT = VMM_LOCK_IOC_BASE | 0x01,
@@ -157,6 +159,13 @@ struct vm_capability {
 	int32_t captype;
 	int32_t capval;
 	int32_t pad;
+};
+
+struct vm_debugregs {
+	int32_t vcpuid;
+	int32_t pad;
+	uint64_t dr[4];
+	uint64_t dr7;
 };
 
 struct vm_x2apic {

@@ -221,6 +221,13 @@ int vm_get_hpet_capabilities(struct vmctx *ctx, uint32_t *cap);
 /* ---- capabilities, statistics, clock ---- */
 int vm_get_capability(struct vcpu *vcpu, int type, int *val);
 int vm_set_capability(struct vcpu *vcpu, int type, int val);
+/*
+ * Ours: DR0 to DR3 and DR7 of a debugger, beside the guest's own; what hits
+ * them is a DB exit.  dr7 0: none.
+ */
+int vm_set_debugregs(struct vcpu *vcpu, const uint64_t dr[4], uint64_t dr7);
+/* Ours: what the guest's TSC is ahead of the host's. */
+int vm_get_tsc_offset(struct vcpu *vcpu, uint64_t *offset);
 /* Not thread safe: the array is reused; NULL with errno on failure. */
 uint64_t *vm_get_stats(struct vcpu *vcpu, struct timeval *tv, int *count);
 const char *vm_get_stat_desc(struct vmctx *ctx, int index);
@@ -229,6 +236,19 @@ int vm_rtc_read(struct vmctx *ctx, int offset, uint8_t *value);
 int vm_rtc_settime(struct vmctx *ctx, int64_t secs);
 int vm_rtc_gettime(struct vmctx *ctx, int64_t *secs);
 int vm_pmtmr_set_location(struct vmctx *ctx, uint16_t ioport);
+
+/* ---- devices of the host ---- */
+int vm_assign_pptdev(struct vmctx *ctx, int bus, int slot, int func);
+int vm_unassign_pptdev(struct vmctx *ctx, int bus, int slot, int func);
+int vm_map_pptdev_mmio(struct vmctx *ctx, int bus, int slot, int func,
+    vm_paddr_t gpa, size_t len, vm_paddr_t hpa);
+int vm_unmap_pptdev_mmio(struct vmctx *ctx, int bus, int slot, int func,
+    vm_paddr_t gpa, size_t len);
+int vm_setup_pptdev_msi(struct vmctx *ctx, int bus, int slot, int func,
+    uint64_t addr, uint64_t msg, int numvec);
+int vm_setup_pptdev_msix(struct vmctx *ctx, int bus, int slot, int func,
+    int idx, uint64_t addr, uint64_t msg, uint32_t vector_control);
+int vm_disable_pptdev_msix(struct vmctx *ctx, int bus, int slot, int func);
 
 /* ---- illumos' versioned state classes (VM_DATA_READ/WRITE) ---- */
 /* Returns the length read (<= len), or -1. */

@@ -17,6 +17,8 @@ int ioc_get_msr(struct vm *vm, void *arg);
 int ioc_set_msr(struct vm *vm, void *arg);
 int ioc_inject_exception(struct vm *vm, void *arg);
 int ioc_set_capability(struct vm *vm, void *arg);
+int ioc_set_debugregs(struct vm *vm, void *arg);
+int ioc_get_tsc_offset(struct vm *vm, void *arg);
 int ioc_get_capability(struct vm *vm, void *arg);
 int ioc_set_x2apic(struct vm *vm, void *arg);
 int ioc_get_x2apic(struct vm *vm, void *arg);

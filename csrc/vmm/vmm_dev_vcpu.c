@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 
+#include "vlapic.h"
 #include "vmm_dev_local.h"
 #include "vmm_local.h"
 
@@ -112,6 +113,31 @@ ioc_inject_exception(struct vm *vm, void *arg)
 	return (vmm_inject_exception(vmm_vcpu(vm, a->vcpuid), a->vector,
 	    a->error_code_valid != 0, a->error_code,
 	    a->restart_instruction != 0));
+}
+
+int
+ioc_set_debugregs(struct vm *vm, void *arg)
+{
+	struct vm_debugregs *a = arg;
+
+	if (vm->ops->setdebug == NULL)
+		return (EOPNOTSUPP);
+	/* Its low byte turns the breakpoints on; 31:16 are their kinds. */
+	if ((a->dr7 & ~0xffff03ffUL) != 0)
+		return (EINVAL);
+	return (vm->ops->setdebug(
+	    vmm_vcpu(vm, a->vcpuid)->cookie, a->dr, a->dr7));
+}
+
+int
+ioc_get_tsc_offset(struct vm *vm, void *arg)
+{
+	struct vm_register *a = arg;
+
+	if (vm->ops->get_tsc_offset == NULL)
+		return (EOPNOTSUPP);
+	return (vm->ops->get_tsc_offset(
+	    vmm_vcpu(vm, a->vcpuid)->cookie, &a->regval));
 }
 
 int
@@ -226,12 +252,37 @@ ioc_restart(struct vm *vm, void *arg)
 	return (vmm_restart_instruction(vmm_vcpu(vm, a->vcpuid)));
 }
 
+/*
+ * Local APICs that the backend keeps are shown, not changed: a write has
+ * effects that only its own vCPU's access has.
+ */
+static int
+backend_lapic(struct vcpu *vcpu, struct vm_readwrite_kernemu_device *a,
+    bool write)
+{
+	uint8_t regs[4096];
+	uint64_t off = a->gpa - DEFAULT_APIC_BASE;
+	int error;
+
+	if (write)
+		return (EOPNOTSUPP);
+	if ((off & 0xf) != 0 || a->access_width != 4)
+		return (EINVAL);
+	error = vcpu->vm->ops->lapic_get(vcpu->cookie, regs);
+	if (error == 0)
+		a->value = *(uint32_t *)(void *)(regs + off);
+	return (error);
+}
+
 static int
 kernemu(struct vm *vm, struct vm_readwrite_kernemu_device *a, bool write)
 {
 	if (a->access_width < 1 || a->access_width > 8 ||
 	    (a->access_width & (a->access_width - 1)) != 0)
 		return (EINVAL);
+	if (vm->ops->lapic_get != NULL &&
+	    a->gpa - DEFAULT_APIC_BASE < sizeof(uint8_t[4096]))
+		return (backend_lapic(vmm_vcpu(vm, a->vcpuid), a, write));
 	if (!vmm_handle_mmio(vmm_vcpu(vm, a->vcpuid), a->gpa, write, &a->value,
 		a->access_width))
 		return (EINVAL);

@@ -212,8 +212,8 @@ wait_resume(struct vcpu *vcpu)
 
 /*
  * A vCPU lies down where no interrupt can wake it.  When all that are active
- * (and not stopped by a debugger) do, nobody is left to wake them: the
- * machine is halted.
+ * do, nobody is left to wake them: the machine is halted.  One that a debugger
+ * holds does not lie: it may wake the others when it is let go.
  */
 static void
 detect_halt(struct vm *vm)
@@ -221,9 +221,10 @@ detect_halt(struct vm *vm)
 	uint64_t want, halted;
 	struct vcpu *vcpu;
 
-	want = atomic_load(&vm->active_cpus) & ~atomic_load(&vm->debug_cpus);
+	want = atomic_load(&vm->active_cpus);
 	halted = atomic_load(&vm->halted_cpus);
-	if (want == 0 || (want & ~halted) != 0)
+	if (want == 0 || (want & ~halted) != 0 ||
+	    atomic_load(&vm->debug_cpus) != 0)
 		return;
 	for (int i = 0; i < VM_MAXCPU; i++) {
 		vcpu = vmm_vcpu(vm, i);

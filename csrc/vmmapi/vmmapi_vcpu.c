@@ -298,6 +298,26 @@ vm_set_capability(struct vcpu *vcpu, int type, int val)
 	return (VMIOC(vcpu->ctx, VM_SET_CAPABILITY, &a));
 }
 
+int
+vm_set_debugregs(struct vcpu *vcpu, const uint64_t dr[4], uint64_t dr7)
+{
+	struct vm_debugregs a = { .vcpuid = vcpu->vcpuid, .dr7 = dr7 };
+
+	memcpy(a.dr, dr, sizeof(a.dr));
+	return (VMIOC(vcpu->ctx, VM_SET_DEBUGREGS, &a));
+}
+
+int
+vm_get_tsc_offset(struct vcpu *vcpu, uint64_t *offset)
+{
+	struct vm_register a = { .vcpuid = vcpu->vcpuid };
+
+	if (VMIOC(vcpu->ctx, VM_GET_TSC_OFFSET, &a) != 0)
+		return (-1);
+	*offset = a.regval;
+	return (0);
+}
+
 /* ---- versioned classes ---- */
 
 int

@@ -1,32 +1,48 @@
 """Run a tool: the one place where errors become a line and an exit status."""
 
 import os
-import signal
 import sys
-
-import click
+from collections.abc import Callable
+from typing import Protocol
 
 from . import console
-from .command import Failure, GetoptCommand, UsageWanted
+from .failure import Failure, UsageError, UsageWanted
+
+_SIGINT = 2
+
+
+class Runnable(Protocol):
+    """A `tool.Tool`, or a `command.GetoptCommand`."""
+
+    usage: Callable[[str], str]
+
+    def start(self, args: list[str], prog: str) -> int:
+        """Run with these arguments and return the exit status."""
+
+
+def _or_click(own: type[BaseException], name: str) -> tuple[type[BaseException], ...]:
+    """Return our exception, and click's of that name if the tool uses click."""
+    click = sys.modules.get("click")
+    return (own,) if click is None else (own, getattr(click, name))
 
 
 def run(
-    command: GetoptCommand, argv: list[str], usage_status: int, error_status: int
+    command: Runnable, argv: list[str], usage_status: int, error_status: int
 ) -> int:
     """Run `command` with C's argv and return the exit status.
 
     A usage error is shown with the usage text and gives `usage_status`;
     any other failure gives one line and `error_status`, or its own status.
     """
-    prog = os.path.basename(argv[0]) if argv else command.name or ""
+    prog = os.path.basename(argv[0])
     try:
-        status = int(command.main(argv[1:], prog, standalone_mode=False) or 0)
+        status = command.start(argv[1:], prog)
         console.flush()
     except UsageWanted:
         console.err(command.usage(prog), end="")
         status = 0
-    except click.UsageError as error:
-        _report(prog, error.message)
+    except _or_click(UsageError, "UsageError") as error:
+        _report(prog, getattr(error, "message", ""))
         console.err(command.usage(prog), end="")
         status = usage_status
     except Failure as error:
@@ -39,8 +55,8 @@ def run(
     except (OSError, ValueError, MemoryError) as error:
         _report(prog, str(error) or type(error).__name__)
         status = error_status
-    except (KeyboardInterrupt, click.Abort):
-        status = 128 + signal.SIGINT
+    except _or_click(KeyboardInterrupt, "Abort"):
+        status = 128 + _SIGINT
     return status
 
 

@@ -1,6 +1,6 @@
 """Values of options: numbers as strtoul(3) reads them."""
 
-import click
+from .failure import UsageError
 
 
 def number(text: str, option: str) -> int:
@@ -18,9 +18,9 @@ def number(text: str, option: str) -> int:
         else:
             value = int(digits, 8 if digits.startswith("0") else 10)
     except ValueError:
-        raise click.UsageError(f"{option}: '{text}' is no number") from None
+        raise UsageError(f"{option}: '{text}' is no number") from None
     if value >= 1 << 64:
-        raise click.UsageError(f"{option}: '{text}' does not fit 64 bits")
+        raise UsageError(f"{option}: '{text}' does not fit 64 bits")
     return -value & (1 << 64) - 1 if negative else value
 
 
@@ -28,5 +28,5 @@ def decimal(text: str, option: str) -> int:
     """Return a decimal number below 2**31."""
     digits = text.strip()
     if not (digits.isascii() and digits.isdigit()) or int(digits) >= 1 << 31:
-        raise click.UsageError(f"{option}: '{text}' is no decimal number")
+        raise UsageError(f"{option}: '{text}' is no decimal number")
     return int(digits)

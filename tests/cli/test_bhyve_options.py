@@ -142,9 +142,8 @@ def test_what_cannot_be_ends_in_one_line_and_a_status(
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["-G", "1234"], "-G"),
+        (["-l", "tpm,swtpm,/run/tpm.sock"], "-l tpm (tpm.type)"),
         (["-M"], "-M (monitor.enabled): without a bootrom"),
-        (["-n", "id=0,size=1G,cpus=0"], "-n"),
         (["-r", "/file"], "-r /file"),
     ],
 )

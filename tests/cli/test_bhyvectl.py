@@ -165,7 +165,6 @@ def test_get_all_prints_in_bhyvectls_order(ctl: Tool) -> None:
         ("--get-vmcb-asid", "KVM does not give out a VMCB, and the software "),
         ("--get-eptp", "KVM does not give out nested page tables to point at, "),
         ("--set-exception-bitmap=1", "KVM does not give out an exception bitmap, "),
-        ("--unassign-pptdev=1/2/3", "no VM has devices of the host"),
         ("--suspend=/x", "there are no checkpoints"),
     ],
 )
@@ -174,6 +173,21 @@ def test_vendor_state_is_refused_in_words(ctl: Tool, option: str, words: str) ->
     assert (result.status, result.out) == (1, "")
     assert result.err.startswith(f"bhyvectl: {option.partition('=')[0]}: {words}")
     assert result.err.count("\n") == 1
+
+
+def test_a_device_that_no_vm_has(ctl: Tool) -> None:
+    result = ctl("--unassign-pptdev=1/2/3")
+    assert (result.status, result.out) == (255, "errno = 2\n")
+    assert "host device 1/2/3: not assigned to this VM" in result.err
+    for bad in ("1/2", "a/b/c", "1/2/3/4"):
+        result = ctl(f"--unassign-pptdev={bad}")
+        assert result.status == 1
+        assert "is no bus/slot/func" in result.err
+
+
+def test_the_time_stamp_counters_offset(ctl: Tool) -> None:
+    shape = r"tsc_offset\[0\]\t0x[0-9a-f]{16}\n"
+    assert re.fullmatch(shape, ctl("--get-tsc-offset").out)
 
 
 def test_what_intel_shows_nothing_of(ctl: Tool) -> None:

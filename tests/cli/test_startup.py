@@ -3,10 +3,12 @@
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
 import pytest
 
+from libvmmapi import VM
 from support.tools import tool_argv
 
 
@@ -28,10 +30,33 @@ def test_help_takes_a_tenth_of_a_second(name: str) -> None:
     assert median < 0.1
 
 
-@pytest.mark.parametrize("package", ["bhyve_py", "bhyvectl_py"])
-def test_rich_is_not_imported_before_a_table_is_drawn(package: str) -> None:
-    code = (
-        f"import sys, {package}.cli\n"
-        "assert 'rich' not in sys.modules and 'elftools' not in sys.modules"
+#: What only some calls need, and costs more than a call of bhyvectl itself.
+HEAVY = {"click", "rich", "elftools", "dataclasses", "inspect", "json", "asyncio"}
+
+
+def imported(code: str) -> set[str]:
+    """Return the heavy modules that a program has loaded at its end."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys\n{PATH}\n{code}\n{REPORT}"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+    return set(done.stdout.splitlines()[-1].split()) & HEAVY
+
+
+PATH = f"sys.path[:] = {[*filter(None, sys.path)]!r}"
+REPORT = "print(); print(*sys.modules)"
+
+
+@pytest.mark.parametrize("package", ["bhyve_py", "bhyvectl_py"])
+def test_starting_imports_nothing_heavy(package: str) -> None:
+    assert imported(f"import {package}.cli") == set()
+
+
+@pytest.mark.parametrize("option", ["--get-all", "--get-stats", "--list"])
+def test_bhyvectl_imports_nothing_heavy(vm_dir: Path, option: str) -> None:
+    VM.create("t").close()
+    words = ["bhyvectl", option, *(["--vm=t"] if option != "--list" else [])]
+    code = f"from bhyvectl_py.__main__ import main; sys.argv = {words!r}; main()"
+    assert imported(code) == set()

@@ -1,11 +1,14 @@
 """The C names: all of libvmmapi(3) that has a meaning here."""
 
+import errno
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import libvmmapi
-from libvmmapi import VM, MemFlags, Prot, Reg, VMError, calls
+from libvmmapi import VM, MemDomain, MemFlags, MemPolicy, Prot, Reg, VMError, calls
 
 #: The functions of libvmmapi for amd64, as its documentation groups them.
 _TEXT = """
@@ -29,8 +32,14 @@ vm_isa_set_irq_trigger vm_get_intinfo vm_set_intinfo
 vm_readwrite_kernemu_device vm_get_x2apic_state vm_set_x2apic_state
 vm_get_hpet_capabilities vm_capability_name2type vm_capability_type2name
 vm_get_capability vm_set_capability vm_get_stats vm_get_stat_desc vm_rtc_write
-vm_rtc_read vm_rtc_settime vm_rtc_gettime
+vm_rtc_read vm_rtc_settime vm_rtc_gettime vm_setup_memory_domains vm_copy_setup
+vm_copy_teardown vm_assign_pptdev vm_unassign_pptdev vm_map_pptdev_mmio
+vm_unmap_pptdev_mmio vm_setup_pptdev_msi vm_setup_pptdev_msix
+vm_disable_pptdev_msix
 """
+# Not here: vm_set_lowmem_limit, which FreeBSD has removed; vm_attach_vgic,
+# vm_attach_aplic, vm_assert_irq and vm_deassert_irq, of other processors;
+# vm_snapshot_req and vm_restore_time, until there are snapshots.
 NAMES = _TEXT.split()
 
 
@@ -85,3 +94,71 @@ def test_a_fault_is_injected_on_request(vm_factory: Callable[..., VM]) -> None:
     with pytest.raises(VMError):
         cpu.copyin(0x7000, 4, inject=True)
     assert [word & 0xFF for word in cpu.get_intinfo()].count(14) == 1
+
+
+def test_copies_by_views(vm_factory: Callable[..., VM]) -> None:
+    vm = vm_factory("t", mb=16)
+    cpu = vm.vcpu(0)
+    cpu.reset()
+    views = calls.vm_copy_setup(cpu, 0x5FF0, 0x1020, Prot.WRITE)
+    assert views is not None
+    assert [len(view) for view in views] == [0x10, 0x1000, 0x10]
+    views[1][:4] = b"here"
+    assert cpu.copyin(0x6000, 4) == b"here"
+    calls.vm_copy_teardown(views)
+    assert views == []
+    with pytest.raises(VMError) as caught:
+        calls.vm_copy_setup(cpu, 0x1000000, 4, Prot.READ)
+    assert caught.value.errno == errno.EFAULT
+    cpu.setup_freebsd_registers(rip=0x10000, cr3=0x2000, gdtbase=0x5000, rsp=0x9000)
+    assert calls.vm_copy_setup(cpu, 0x7000, 4, Prot.READ) is None
+    assert [word & 0xFF for word in cpu.get_intinfo()].count(14) == 1
+
+
+def test_memory_in_domains(vm_factory: Callable[..., VM]) -> None:
+    vm = vm_factory("t", mb=0)
+    parts = [MemDomain(4 << 20), MemDomain(12 << 20, MemPolicy.ROUND_ROBIN, 1)]
+    calls.vm_setup_memory_domains(vm, parts)
+    assert vm.lowmem_size == 16 << 20
+    with pytest.raises(VMError) as caught:
+        calls.vm_setup_memory_domains(vm, [MemDomain(0)])
+    assert caught.value.errno == errno.EINVAL
+
+
+def test_devices_of_the_host_are_refused_in_words(
+    vm_factory: Callable[..., VM],
+) -> None:
+    vm = vm_factory("t", mb=0)
+    for bus, slot, func in ((255, 31, 7), (256, 0, 0), (0, -1, 0)):
+        with pytest.raises(VMError, match=f"host device {bus}/{slot}/{func}: "):
+            calls.vm_assign_pptdev(vm, bus, slot, func)
+    devices = list(Path("/sys/bus/pci/devices").glob("0000:*"))
+    for device in devices[:1]:
+        bus, slot, func = (int(n, 16) for n in re.split("[:.]", device.name)[1:])
+        with pytest.raises(VMError, match=r"IOMMU|vfio-pci|no device through"):
+            vm.assign_pptdev(bus, slot, func)
+    for call in (
+        lambda: vm.unassign_pptdev(1, 2, 3),
+        lambda: vm.map_pptdev_mmio(1, 2, 3, gpa=0, size=4096, hpa=0),
+        lambda: vm.unmap_pptdev_mmio(1, 2, 3, gpa=0, size=4096),
+        lambda: vm.setup_pptdev_msi(1, 2, 3, addr=0, msg=0, count=1),
+        lambda: vm.setup_pptdev_msix(1, 2, 3, index=0, addr=0, msg=0, vector_control=0),
+        lambda: vm.disable_pptdev_msix(1, 2, 3),
+    ):
+        with pytest.raises(VMError, match="not assigned to this VM") as caught:
+            call()
+        assert caught.value.errno == errno.ENOENT
+
+
+def test_registers_of_a_32_bit_kernel(vm_factory: Callable[..., VM]) -> None:
+    vm = vm_factory("t", mb=16)
+    cpu = vm.vcpu(0)
+    cpu.setup_freebsd_registers_i386(eip=0x100000, gdtbase=0x3000, esp=0x9000)
+    for reg in (Reg.DS, Reg.ES, Reg.FS, Reg.GS, Reg.SS):
+        assert cpu.get_desc(reg) == (0, 0xFFFFFFFF, 0xC093)
+    assert cpu.get_desc(Reg.CS) == (0, 0xFFFFFFFF, 0xC09B)
+    assert cpu.get_desc(Reg.GDTR)[0] == 0x3000
+    assert cpu.get_desc(Reg.TR)[0] == 0x4000
+    assert cpu.get_register(Reg.CR0) & ~0x10 == 0x21  # ET is always on
+    assert cpu.get_register(Reg.RSP) == 0x9000
+    assert cpu.get_register(Reg.RIP) == 0x100000

@@ -16,6 +16,16 @@ guest_has(struct kvm_vcpu *kc, uint32_t leaf, int word, uint32_t bit)
 	return ((r4[word] & bit) != 0);
 }
 
+/* Since Linux 5.14, and as a part of single-stepping only. */
+static bool
+can_mask(struct kvm_vcpu *kc)
+{
+	int flags =
+	    ioctl(kc->kv->fd, KVM_CHECK_EXTENSION, KVM_CAP_SET_GUEST_DEBUG2);
+
+	return (flags > 0 && (flags & (int)KVM_GUESTDBG_BLOCKIRQ) != 0);
+}
+
 /* HLT and PAUSE are caught by KVM either way; it never burns a processor. */
 int
 kvm_getcap(void *vcpui, int type, int *val)
@@ -34,6 +44,11 @@ kvm_getcap(void *vcpui, int type, int *val)
 		return (0);
 	case VM_CAP_BPT_EXIT:
 		*val = kc->cap_bpt;
+		return (0);
+	case VM_CAP_MASK_HWINTR:
+		if (!can_mask(kc))
+			return (ENOENT);
+		*val = kc->cap_maskintr;
 		return (0);
 	case VM_CAP_UNRESTRICTED_GUEST:
 		*val = 1;
@@ -73,6 +88,12 @@ kvm_setcap(void *vcpui, int type, int val)
 		kc->debug_dirty |= kc->cap_bpt != (val != 0);
 		kc->cap_bpt = val != 0;
 		return (0);
+	case VM_CAP_MASK_HWINTR:
+		if (!can_mask(kc))
+			return (ENOENT);
+		kc->debug_dirty |= kc->cap_maskintr != (val != 0);
+		kc->cap_maskintr = val != 0;
+		return (0);
 	default:
 		/* The rest can be asked for, not changed. */
 		error = kvm_getcap(vcpui, type, &now);
@@ -80,6 +101,23 @@ kvm_setcap(void *vcpui, int type, int val)
 			return (error);
 		return ((val != 0) == (now != 0) ? 0 : EOPNOTSUPP);
 	}
+}
+
+/* Kinds of breakpoints other than code's, in DR7. */
+#define DR7_DATA 0x33330000u
+
+int
+kvm_setdebug(void *vcpui, const uint64_t dr[4], uint64_t dr7)
+{
+	struct kvm_vcpu *kc = vcpui;
+
+	/* A KVM that interprets looks at code only. */
+	if (kc->kv->interpreted && (dr7 & DR7_DATA) != 0)
+		return (EOPNOTSUPP);
+	memcpy(kc->debug_dr, dr, sizeof(kc->debug_dr));
+	kc->debug_dr7 = dr7;
+	kc->debug_dirty = true;
+	return (0);
 }
 
 int
@@ -92,8 +130,16 @@ kvm_debug_flush(struct kvm_vcpu *kc)
 	memset(&dbg, 0, sizeof(dbg));
 	if (kc->cap_mtrap)
 		dbg.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
+	if (kc->cap_mtrap && kc->cap_maskintr)
+		dbg.control |= KVM_GUESTDBG_BLOCKIRQ;
 	if (kc->cap_bpt)
 		dbg.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP;
+	if ((kc->debug_dr7 & 0xff) != 0) {
+		dbg.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
+		for (int i = 0; i < 4; i++)
+			dbg.arch.debugreg[i] = kc->debug_dr[i];
+		dbg.arch.debugreg[7] = kc->debug_dr7;
+	}
 	if (KVM_IOCTL(kc->fd, KVM_SET_GUEST_DEBUG, &dbg) < 0)
 		return (errno);
 	kc->debug_dirty = false;

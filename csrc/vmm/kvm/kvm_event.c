@@ -139,12 +139,12 @@ look_at_halt(struct kvm_vcpu *kc)
 		return;
 	}
 	deaf = atomic_fetch_or(&kv->deaf, 1ULL << kc->id) | 1ULL << kc->id;
-	want = vmm_active_cpus(kv->vm) & ~vmm_debug_cpus(kv->vm);
+	want = vmm_active_cpus(kv->vm);
 	/*
 	 * A deaf vCPU wakes by an NMI or a message of another one only: when
-	 * all of them are, none ever will.
+	 * all of them are, none ever will, unless a debugger holds one.
 	 */
-	if (want != 0 && (want & ~deaf) == 0)
+	if (want != 0 && (want & ~deaf) == 0 && vmm_debug_cpus(kv->vm) == 0)
 		(void)vmm_suspend(kv->vm, VM_SUSPEND_HALT, -1);
 }
 

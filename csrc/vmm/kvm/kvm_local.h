@@ -94,7 +94,8 @@ struct kvm_vcpu {
 	bool located;		  /* owed_exit says where it stands */
 	uint32_t io_done;	  /* elements of a string access */
 
-	bool cap_mtrap, cap_bpt, cap_halt, cap_pause;
+	bool cap_mtrap, cap_bpt, cap_halt, cap_pause, cap_maskintr;
+	uint64_t debug_dr[4], debug_dr7; /* the debugger's */
 
 	/* An instruction that the software processor runs (kvm_soft.c). */
 	struct kvm_soft *soft;
@@ -138,6 +139,7 @@ int kvm_setfpu(void *vcpui, const void *buf, size_t len);
 int kvm_getcap(void *vcpui, int type, int *val);
 int kvm_setcap(void *vcpui, int type, int val);
 int kvm_debug_flush(struct kvm_vcpu *kc);
+int kvm_setdebug(void *vcpui, const uint64_t dr[4], uint64_t dr7);
 
 /* kvm_cpuid.c */
 int kvm_cpuid_init(struct kvm_vm *kv);

@@ -288,6 +288,7 @@ const struct vmm_ops vmm_ops_kvm = {
 	.setdesc = kvm_setdesc,
 	.getcap = kvm_getcap,
 	.setcap = kvm_setcap,
+	.setdebug = kvm_setdebug,
 	.getmsr = kvm_getmsr,
 	.setmsr = kvm_setmsr,
 	.getfpu = kvm_getfpu,

@@ -318,7 +318,8 @@ exit_debug(struct kvm_vcpu *kc, struct vm_exit *vme)
 	if (d->exception == IDT_BP) {
 		vme->exitcode = VM_EXITCODE_BPT;
 		vme->u.bpt.inst_length = 1;
-	} else if (kc->cap_mtrap) {
+	} else if (kc->cap_mtrap &&
+	    ((kc->debug_dr7 & 0xff) == 0 || (d->dr6 & 0xf) == 0)) {
 		vmm_stat_incr(kc->vcpu, VMEXIT_MTRAP, 1);
 		vme->exitcode = VM_EXITCODE_MTRAP;
 	} else {

@@ -123,6 +123,10 @@ struct vpage {
 #define CSID_MAX 8
 
 struct soft_core {
+	/* --- the debugger's registers (soft_debug.c) --- */
+	uint64_t debug_dr[4], debug_dr7;
+	uint64_t debug_hits; /* DR6 bits of the last instruction */
+
 	/* --- blocks (block.c) --- */
 	struct block *bhash[1u << BH_BITS];
 	struct vpage *vphash[1u << VP_BITS];

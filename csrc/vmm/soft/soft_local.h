@@ -542,6 +542,10 @@ bool soft_deliver(struct softcpu *cpu, uint64_t intinfo, bool software);
 bool soft_load_seg(struct softcpu *cpu, int seg, uint16_t sel);
 bool soft_task_switch(struct softcpu *cpu, uint16_t sel, int reason,
     bool has_err, uint32_t err);
+/* The debugger's breakpoints, and whether there are any of either kind. */
+int soft_setdebug(void *vcpui, const uint64_t dr[4], uint64_t dr7);
+void soft_debug_update(struct softcpu *cpu);
+bool soft_exit_debug(struct softcpu *cpu);
 /* Check for code/data breakpoints when cpu->dr7_active. */
 bool soft_check_code_bp(struct softcpu *cpu, uint64_t lin);
 void soft_check_data_bp(struct softcpu *cpu, uint64_t lin, int size,

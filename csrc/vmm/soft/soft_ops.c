@@ -254,6 +254,7 @@ const struct vmm_ops vmm_ops_soft = {
 	.setdesc = soft_setdesc,
 	.getcap = soft_getcap,
 	.setcap = soft_setcap,
+	.setdebug = soft_setdebug,
 	.getmsr = soft_getmsr,
 	.setmsr = soft_setmsr,
 	.getfpu = soft_getfpu,

@@ -63,7 +63,7 @@ soft_reset(struct softcpu *cpu, bool init)
 	memset(cpu->dr, 0, sizeof(cpu->dr));
 	cpu->dr[6] = DR6_ONES;
 	cpu->dr[7] = 0x400;
-	cpu->dr7_active = 0;
+	soft_debug_update(cpu);
 	cpu->dr6_pending = 0;
 	cpu->cpl = 0;
 	cpu->intr_shadow = 0;

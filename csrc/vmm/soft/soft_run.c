@@ -270,6 +270,8 @@ one_done(struct softcpu *cpu, bool tf, bool trap)
 		cpu->dr6_pending |= DR6_BS_;
 	if (soft_stopped(cpu))
 		return (true);
+	if (cpu->core->debug_hits != 0)
+		return (soft_exit_debug(cpu));
 	if (cpu->caps & (1u << VM_CAP_RFLAGS_TF))
 		return (exit_step(cpu, VM_EXITCODE_DB));
 	if (cpu->caps & (1u << VM_CAP_MTRAP_EXIT))
@@ -290,6 +292,7 @@ soft_run_one(struct softcpu *cpu)
 	cpu->core->want_step = false;
 	cpu->io_next = 0;
 	cpu->stop = STOP_NONE;
+	cpu->core->debug_hits = 0;
 	if (!cpu->dr7_active || rf != 0 || cpu->io_count != 0 ||
 	    !soft_check_code_bp(cpu, cpu->csbase + cpu->rip)) {
 		cpu->rfl &= ~FL_RF;

@@ -91,7 +91,7 @@ state_in(struct softcpu *cpu, const struct soft_arch_state *a)
 	cpu->idtr.limit = a->idtr.limit;
 	memcpy(cpu->pdpte, a->pdpte, sizeof(cpu->pdpte));
 	memcpy(cpu->dr, a->dr, sizeof(cpu->dr));
-	cpu->dr7_active = (a->dr[7] & 0xff) != 0;
+	soft_debug_update(cpu);
 	cpu->fpu.xcr0 = a->xcr0 | 1;
 	if (a->xsave_len != 0 &&
 	    !soft_fpu_set(cpu, a->xsave, a->xsave_len))
