@@ -90,7 +90,6 @@ def boot(
         ModInfoMd.ENVP: struct.pack("<Q", envp),
         ModInfoMd.KERNEND: bytes(8),
         ModInfoMd.SMAP: _smap(ram),
-        ModInfoMd.MODULEP: struct.pack("<Q", modulep),
     }
     kernend = _page(modulep + len(encode(files)))
     kernel.metadata[ModInfoMd.KERNEND] = struct.pack("<Q", kernend)

@@ -47,6 +47,8 @@ def fbsd_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("gcc", "-c", "-DMODULE=fifth", "-DNEEDS=inside", "-o", "fifth.ko", module)
     run("gcc", "-c", "-DMODULE=ping", "-DNEEDS=pong", "-o", "ping.ko", module)
     run("gcc", "-c", "-DMODULE=pong", "-DNEEDS=ping", "-o", "pong.ko", module)
+    run("gcc", "-c", "-DMODULE=late", "-DNEEDS=first", "-DMINIMUM=2", "-o", "late.ko",
+        module)  # fmt: skip
     return out
 
 
