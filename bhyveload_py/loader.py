@@ -18,6 +18,7 @@ from .volume import Node, read_chunks, read_file
 _MAX_CONF = 1 << 20
 _MAX_NEEDS = 16
 _FSTAB = "/etc/fstab"
+_ARCH = {8: "amd64", 4: "i386"}
 
 
 @dataclass(slots=True)
@@ -175,6 +176,8 @@ class Loader:
             self.files.append(file)
             return
         file = kernelelf.load_module(image, path, dest, self.limit)
+        if file.word != self.files[0].word:
+            raise LoadError(f"{path}: for {_ARCH[file.word]}, unlike the kernel")
         file.args = args
         count, provided = len(self.files), self.provided
         self.files.append(file)

@@ -2,7 +2,8 @@
 
 A linker set of pointers leads to structs mod_metadata (sys/module.h): a
 version, a kind, a pointer to data and one to the module's name.  In a kernel
-the pointers are addresses; in a relocatable module they are relocations.
+and in a shared object the pointers are addresses; in a relocatable module
+they are relocations.
 """
 
 import struct
@@ -63,10 +64,10 @@ class _File:
         index, offset = place
         if self.head.type == _ET_REL:
             return self._table(index).get(offset)
-        raw = self.part(index)[offset : offset + 8]
-        if len(raw) < 8:
+        raw = self.part(index)[offset : offset + self.head.word]
+        if len(raw) < self.head.word:
             return None
-        addr = struct.unpack("<Q", raw)[0]
+        addr = int.from_bytes(raw, "little")
         for number, row in enumerate(self.rows):
             if row.addr and row.addr <= addr < row.addr + row.size:
                 return number, addr - row.addr
@@ -118,15 +119,16 @@ def read(image: Image, name: str) -> ModMeta:
     if index is None:
         return meta
     size = file.rows[index].size
-    if size > 8 * _MAX_ROWS:
-        raise LoadError(f"{name}: damaged ELF: {size // 8} rows of module metadata")
+    word = file.head.word
+    if size > word * _MAX_ROWS:
+        raise LoadError(f"{name}: damaged ELF: {size // word} rows of module metadata")
     meta.known = True
-    for at in range(0, size // 8 * 8, 8):
+    for at in range(0, size // word * word, word):
         place = file.follow((index, at))
         if place is None:
             continue
         raw = file.part(place[0])[place[1] : place[1] + 8]
-        label = file.follow((place[0], place[1] + 16))
+        label = file.follow((place[0], place[1] + 8 + word))
         if len(raw) < 8 or label is None:
             continue
         _add(meta, file, struct.unpack("<4xi", raw)[0], place, file.text(label))
