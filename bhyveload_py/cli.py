@@ -13,7 +13,7 @@ from libvmmapi.memory import MemFlags
 from libvmmapi.memsize import parse_memsize
 from libvmmapi.vm import OpenFlags
 
-from . import freebsd, session
+from . import freebsd, session, userboot
 from .errors import LoadError
 from .protocols import load
 from .request import LoadRequest
@@ -195,19 +195,36 @@ def _load(vm: VM, req: LoadRequest) -> None:
     load(vm, req)
 
 
+def _printable(text: str) -> str:
+    """Return a text that may quote an image, fit for a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _freebsd(o: _Options, name: str) -> int:
     """Run FreeBSD's kind of loader and hand its kernel to the VM."""
     wanted = session.Session(o.disks, o.host_root, o.memory, o.env, o.console)
     try:
         loader = session.run(wanted)
     except LoadError as error:
-        # The text may quote an image: nothing in it reaches the terminal raw.
-        text = "".join(c if c.isprintable() else "?" for c in str(error))
-        raise Failure(EX_FAIL, text) from None
+        raise Failure(EX_FAIL, _printable(str(error))) from None
     if loader is None:
         return EX_FAIL
     files, env, args = loader.files, loader.env, loader.args
     return _put(o, name, lambda vm: freebsd.boot(vm, vm.vcpu(0), files, env, args))
+
+
+def _userboot(o: _Options, name: str) -> int:
+    """Run FreeBSD's own loader and hand its kernel to the VM."""
+    wanted = userboot.Loader(o.loader, o.disks, o.host_root, o.memory, o.env, o.console)
+    try:
+        image = userboot.read_object(o.loader)
+    except OSError as error:
+        raise Failure(_EX_OSERR, f"-l: {o.loader}: {error.strerror}") from None
+    try:
+        handoff = userboot.run(wanted, image)
+    except LoadError as error:
+        raise Failure(EX_FAIL, _printable(str(error))) from None
+    return EX_FAIL if handoff is None else _put(o, name, handoff.put)
 
 
 def bhyveload(pairs: list[tuple[str, str]], operands: list[str]) -> int:
@@ -223,11 +240,7 @@ def bhyveload(pairs: list[tuple[str, str]], operands: list[str]) -> int:
     if o.initrds or o.cmdline:
         raise Failure(_EX_USAGE, "--initrd and --cmdline need --kernel FILE")
     if o.loader:
-        raise Failure(
-            EX_FAIL,
-            f"-l: {o.loader}: FreeBSD's userboot objects are not run yet; "
-            "without -l the loader of bhyveload is used",
-        )
+        return _userboot(o, operands[0])
     if not o.disks and not o.host_root:
         raise Failure(
             EX_FAIL, "nothing to boot: give -d DISK, -h DIRECTORY or --kernel FILE"

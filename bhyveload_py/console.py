@@ -1,5 +1,7 @@
 """The loader's console: stdio or a terminal device, in raw mode while it runs."""
 
+import array
+import fcntl
 import os
 import select
 import termios
@@ -54,6 +56,29 @@ class Console:
         data = safe.encode()
         while data:
             data = data[os.write(self._out, data) :]
+
+    def raw_write(self, data: bytes) -> None:
+        """Print bytes as they are, for a loader that draws its own menus."""
+        while data:
+            data = data[os.write(self._out, data) :]
+
+    def pending(self) -> bool:
+        """Tell if a key can be read at once; at the end there is none."""
+        count = array.array("i", [0])
+        try:
+            fcntl.ioctl(self._in, termios.FIONREAD, count)
+        except OSError:
+            return False
+        return count[0] > 0
+
+    def byte(self) -> int | None:
+        """Wait for a byte; None is the end."""
+        select.select([self._in], [], [])
+        try:
+            data = os.read(self._in, 1)
+        except OSError:
+            return None
+        return data[0] if data else None
 
     def key(self, seconds: float) -> str | None:
         """Return a key pressed within `seconds`, or None; "" is the end."""

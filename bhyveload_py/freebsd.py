@@ -2,7 +2,9 @@
 
 What a kernel for amd64 finds: its stack at 0x1000 with the addresses of the
 metadata and of the first free page, page tables in which every GiB of
-addresses is the first GiB of memory, and a flat GDT.
+addresses is the first GiB of memory, and a flat GDT.  A kernel for i386 is
+entered without paging; its stack has the old boot blocks' words, one of which
+leads to a struct bootinfo.
 """
 
 import struct
@@ -15,6 +17,12 @@ from .preload import ModInfoMd, Preloaded, encode, environment
 from .request import LOW_TOP, MIB, PAGE, GuestRam, LoadRequest
 
 _STACK, _PML4, _PDPT, _PD, _GDT = 0x1000, 0x2000, 0x3000, 0x4000, 0x5000
+_BOOTINFO, _GDT32 = 0x2000, 0x3000
+_BEEFFACE = 0xBEEFFACE
+_RB_BOOTINFO = 0x80000000
+_MAX_NAME = 1024
+#: Version and name; what is not used; sizes; symbols, environment, metadata.
+_BOOTINFO_FORM = struct.Struct("<II40xIB3xIIIIIII52x")
 _MAPPED = 1 << 30
 _VALID, _WRITE, _USER, _LARGE = 1, 2, 4, 0x80
 _GDT_ROWS = (0, 0x0020980000000000, 0x0000900000000000)
@@ -78,6 +86,7 @@ def boot(
     """Write the kernel, files[0], and the others; set the vCPU at its entry."""
     ram = GuestRam(vm)
     kernel = files[0]
+    word = kernel.word
     limit = low_limit(ram.low)
     envp = next_place(files)
     blob = environment(env)
@@ -87,13 +96,12 @@ def boot(
     kernel.args = args
     kernel.metadata |= {
         ModInfoMd.HOWTO: struct.pack("<I", howto(args, env)),
-        ModInfoMd.ENVP: struct.pack("<Q", envp),
-        ModInfoMd.KERNEND: bytes(8),
+        ModInfoMd.ENVP: envp.to_bytes(word, "little"),
+        ModInfoMd.KERNEND: bytes(word),
         ModInfoMd.SMAP: _smap(ram),
-        ModInfoMd.MODULEP: struct.pack("<Q", modulep),
     }
-    kernend = _page(modulep + len(encode(files)))
-    kernel.metadata[ModInfoMd.KERNEND] = struct.pack("<Q", kernend)
+    kernend = _page(modulep + len(encode(files, word)))
+    kernel.metadata[ModInfoMd.KERNEND] = kernend.to_bytes(word, "little")
     if kernend > limit:
         raise LoadError(
             f"the kernel and its files end at {kernend:#x}; they must end below "
@@ -104,9 +112,43 @@ def boot(
             ram.write(addr, data, file.name)
             ram.zero(addr + len(data), memsz - len(data), file.name)
     ram.write(envp, blob, "the environment")
-    ram.write(modulep, encode(files), "the metadata")
-    _enter(vcpu, ram, kernel.entry, modulep, kernend)
+    ram.write(modulep, encode(files, word), "the metadata")
+    if word == 8:
+        _enter(vcpu, ram, kernel.entry, modulep, kernend)
+    else:
+        _enter32(vcpu, ram, kernel, modulep, kernend)
     vm.dirty_gpa(0, ram.low)
+
+
+def _number(kernel: Preloaded, kind: ModInfoMd) -> int:
+    return int.from_bytes(kernel.metadata.get(kind, b""), "little")
+
+
+def _enter32(
+    vcpu: VCPU, ram: GuestRam, kernel: Preloaded, modulep: int, kernend: int
+) -> None:
+    """Write stack and bootinfo for i386, and set the registers."""
+    info = _BOOTINFO_FORM.pack(
+        1,
+        _BOOTINFO + _BOOTINFO_FORM.size,
+        _BOOTINFO_FORM.size,
+        1,
+        LOW_TOP >> 10,
+        (ram.low - MIB) >> 10,
+        _number(kernel, ModInfoMd.SSYM),
+        _number(kernel, ModInfoMd.ESYM),
+        kernend,
+        _number(kernel, ModInfoMd.ENVP),
+        modulep,
+    )
+    name = kernel.name.encode()[:_MAX_NAME]
+    ram.write(_BOOTINFO, info + name + b"\0", "the boot information")
+    flags = _number(kernel, ModInfoMd.HOWTO) | _RB_BOOTINFO
+    words = (_BEEFFACE, flags, 0, 0, 0, 0, _BOOTINFO, modulep, kernend)
+    stack = struct.pack("<9I", *words)
+    ram.write(_STACK, stack.rjust(PAGE, b"\0"), "the stack")
+    vcpu.reset()
+    vcpu.setup_freebsd_registers_i386(kernel.entry, _GDT32, _STACK + PAGE - len(stack))
 
 
 def _enter(vcpu: VCPU, ram: GuestRam, entry: int, modulep: int, kernend: int) -> None:

@@ -17,16 +17,16 @@ from .volume import MAX_ENTRIES, Kind, Node
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-def open_directory(path: str) -> Node:
+def open_directory(path: str) -> "HostNode":
     """Return the directory `path` as the root of a file system."""
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
     except OSError as error:
         raise LoadError(f"-h: {path}: {error.strerror}") from None
-    return _HostNode(fd, path)
+    return HostNode(fd, path)
 
 
-class _HostNode:
+class HostNode:
     """A file, directory or link that an O_PATH descriptor holds."""
 
     def __init__(self, fd: int, name: str) -> None:
@@ -41,6 +41,10 @@ class _HostNode:
             stat.S_IFLNK: Kind.LINK,
         }.get(stat.S_IFMT(info.st_mode), Kind.OTHER)
         self.size = info.st_size
+
+    def stat(self) -> os.stat_result:
+        """Return what the host says of it."""
+        return os.fstat(self._fd)
 
     def _open(self, flags: int) -> int:
         """Open the very object behind the descriptor for reading."""
@@ -84,7 +88,7 @@ class _HostNode:
             return None
         except OSError as error:
             raise LoadError(f"{self._name}/{name}: {error.strerror}") from None
-        return _HostNode(fd, f"{self._name}/{name}")
+        return HostNode(fd, f"{self._name}/{name}")
 
     def target(self) -> str:
         """Return the path in a symbolic link."""

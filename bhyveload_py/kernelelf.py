@@ -2,7 +2,7 @@
 
 A kernel is linked at its virtual address and goes to that address less its
 base; a module for amd64 is a relocatable object whose sections are laid out
-one after the other.  The kernel relocates it, by the section headers.
+one after the other, one for i386 a shared object.  The kernel relocates it.
 """
 
 import struct
@@ -13,10 +13,14 @@ from .preload import ModInfoMd, Preloaded
 
 KERNEL_TYPE = "elf kernel"
 MODULE_TYPE = "elf obj module"
+SHARED_TYPE = "elf module"
 
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _PHDR = struct.Struct("<IIQQQQQQ")
 _SHDR = struct.Struct("<IIQQQQIIQQ")
+_EHDR32 = struct.Struct("<16sHHIIIIIHHHHHH")
+_PHDR32 = struct.Struct("<8I")
+_SHDR32 = struct.Struct("<10I")
 _ET_REL, _ET_EXEC, _ET_DYN = 1, 2, 3
 _EM_386, _EM_X86_64 = 3, 62
 _PT_LOAD, _PT_DYNAMIC = 1, 2
@@ -50,6 +54,16 @@ class Header(NamedTuple):
     shnum: int
     shstrndx: int
 
+    @property
+    def word(self) -> int:
+        """Bytes of an address: 8, or 4 for i386."""
+        return 4 if self.machine == _EM_386 else 8
+
+    @property
+    def shdr(self) -> struct.Struct:
+        """The form of a section header."""
+        return _SHDR32 if self.machine == _EM_386 else _SHDR
+
 
 class Segment(NamedTuple):
     """A program header's fields."""
@@ -82,16 +96,28 @@ class Section(NamedTuple):
 Image = bytes | bytearray
 
 
+def _is_known(image: Image) -> bool:
+    """Tell if a file is ELF for amd64 or i386."""
+    if len(image) < _EHDR.size:
+        return False
+    machine = struct.unpack_from("<H", image, 18)[0]
+    return (bytes(image[:7]), machine) in (
+        (b"\x7fELF\x02\x01\x01", _EM_X86_64),
+        (b"\x7fELF\x01\x01\x01", _EM_386),
+    )
+
+
 def header(image: Image, name: str) -> Header:
-    """Return the header of an ELF file for amd64."""
+    """Return the header of an ELF file for amd64 or i386."""
     if image[:4] != b"\x7fELF" or len(image) < _EHDR.size:
         raise LoadError(f"{name}: not an ELF file")
-    machine = struct.unpack_from("<H", image, 18)[0]
-    if image[4] == 1 and machine == _EM_386:
-        raise LoadError(f"{name}: an i386 kernel; only amd64 kernels are loaded")
-    if image[4:7] != b"\x02\x01\x01" or machine != _EM_X86_64:
-        raise LoadError(f"{name}: an ELF file for machine {machine}, not for amd64")
-    head = Header(*_EHDR.unpack_from(image))
+    if not _is_known(image):
+        machine = struct.unpack_from("<H", image, 18)[0]
+        raise LoadError(
+            f"{name}: an ELF file for machine {machine}, not for amd64 or i386"
+        )
+    form = _EHDR if image[4] == 2 else _EHDR32
+    head = Header(*form.unpack_from(image))
     if head.phnum > _MAX_PHDRS or head.shnum > _MAX_SHDRS:
         raise LoadError(f"{name}: damaged ELF header: {head.phnum} program headers, "
                         f"{head.shnum} sections")  # fmt: skip
@@ -100,31 +126,38 @@ def header(image: Image, name: str) -> Header:
 
 def recognise(image: bytes) -> bool:
     """Return true for a kernel that says of itself that it is FreeBSD's."""
-    if len(image) < _EHDR.size or image[:7] != b"\x7fELF\x02\x01\x01":
+    if not _is_known(image):
         return False
-    head = Header(*_EHDR.unpack_from(image))
+    head = header(image, "kernel")
     return (
         head.ident[7] == _OSABI_FREEBSD
-        and (head.type, head.machine) == (_ET_EXEC, _EM_X86_64)
-        and head.entry >= 0xFFFFFFFF80000000
+        and head.type == _ET_EXEC
+        and (head.machine == _EM_386 or head.entry >= 0xFFFFFFFF80000000)
     )
 
 
+def _segment32(row: tuple[int, ...]) -> Segment:
+    kind, offset, vaddr, paddr, filesz, memsz, flags, align = row
+    return Segment(kind, flags, offset, vaddr, paddr, filesz, memsz, align)
+
+
 def _segments(image: Image, head: Header, name: str) -> list[Segment]:
-    end = head.phoff + head.phnum * _PHDR.size
-    if head.phentsize != _PHDR.size or end > len(image):
+    form = _PHDR if head.word == 8 else _PHDR32
+    end = head.phoff + head.phnum * form.size
+    if head.phentsize != form.size or end > len(image):
         raise LoadError(f"{name}: damaged ELF: program headers at {head.phoff:#x}")
-    return [Segment(*row) for row in _PHDR.iter_unpack(image[head.phoff : end])]
+    rows = form.iter_unpack(image[head.phoff : end])
+    return [Segment(*row) if head.word == 8 else _segment32(row) for row in rows]
 
 
 def sections(image: Image, head: Header, name: str) -> list[Section]:
     """Return the section headers; none if the file has none."""
     if not head.shnum or not head.shoff:
         return []
-    end = head.shoff + head.shnum * _SHDR.size
-    if head.shentsize != _SHDR.size or end > len(image):
+    end = head.shoff + head.shnum * head.shdr.size
+    if head.shentsize != head.shdr.size or end > len(image):
         raise LoadError(f"{name}: damaged ELF: section headers at {head.shoff:#x}")
-    return [Section(*row) for row in _SHDR.iter_unpack(image[head.shoff : end])]
+    return [Section(*row) for row in head.shdr.iter_unpack(image[head.shoff : end])]
 
 
 def _part(image: Image, offset: int, size: int, name: str) -> memoryview:
@@ -148,15 +181,17 @@ def _align(value: int, step: int) -> int:
     return (value + step - 1) // step * step
 
 
-def load_kernel(image: Image, name: str, limit: int) -> Preloaded:
-    """Lay out a kernel below address `limit`."""
-    head = header(image, name)
-    if head.type != _ET_EXEC:
-        raise LoadError(f"{name}: not a kernel: ELF type {head.type}")
-    base = head.entry & _BASE_MASK
-    file = Preloaded(name, KERNEL_TYPE, 0, 0, entry=head.entry)
-    file.metadata[ModInfoMd.ELFHDR] = bytes(image[: _EHDR.size])
-    first, last = limit, 0
+def _start(image: Image, name: str, kind: str, head: Header) -> Preloaded:
+    """Return a file of which nothing is laid out yet."""
+    file = Preloaded(name, kind, 0, 0, entry=head.entry, word=head.word)
+    size = _EHDR.size if head.word == 8 else _EHDR32.size
+    file.metadata[ModInfoMd.ELFHDR] = bytes(image[:size])
+    return file
+
+
+def _lay_out(file: Preloaded, image: Image, head: Header, base: int, limit: int) -> int:
+    """Put the segments at their addresses less `base`; return their end."""
+    name, first, last = file.name, limit, 0
     dynamic = None
     for seg in _segments(image, head, name):
         if seg.type == _PT_DYNAMIC and dynamic is None:
@@ -172,12 +207,25 @@ def load_kernel(image: Image, name: str, limit: int) -> Preloaded:
         first, last = min(first, addr), max(last, addr + seg.memsz)
     if not file.pieces:
         raise LoadError(f"{name}: an ELF file without a segment to load")
-    if not first <= (head.entry - base) < last:
+    file.addr = first
+    if dynamic is not None:
+        file.metadata[ModInfoMd.DYNAMIC] = dynamic.to_bytes(head.word, "little")
+    return last
+
+
+def load_kernel(image: Image, name: str, limit: int) -> Preloaded:
+    """Lay out a kernel below address `limit`."""
+    head = header(image, name)
+    if head.type != _ET_EXEC:
+        raise LoadError(f"{name}: not a kernel: ELF type {head.type}")
+    base = head.entry & _BASE_MASK
+    file = _start(image, name, KERNEL_TYPE, head)
+    last = _lay_out(file, image, head, base, limit)
+    file.entry = head.entry if head.word == 8 else head.entry - base
+    if not file.addr <= (head.entry - base) < last:
         raise LoadError(f"{name}: the entry {head.entry:#x} is not in the kernel")
     end = _symbols(file, image, head, _align(last, 8), limit)
-    file.addr, file.size = first, end - first
-    if dynamic is not None:
-        file.metadata[ModInfoMd.DYNAMIC] = dynamic.to_bytes(8, "little")
+    file.size = end - file.addr
     return file
 
 
@@ -189,33 +237,46 @@ def _symbols(file: Preloaded, image: Image, head: Header, at: int, limit: int) -
     rows = sections(image, head, file.name)
     if not rows:
         return at
-    raw = bytes(image[head.shoff : head.shoff + len(rows) * _SHDR.size])
+    raw = bytes(image[head.shoff : head.shoff + len(rows) * head.shdr.size])
     file.metadata[ModInfoMd.SHDR] = raw
     symtab = next((s for s in reversed(rows) if s.type == _SYMTAB and s.size), None)
     if symtab is None or symtab.link >= len(rows) or not symtab.link:
         return at
-    start = at
+    start, word = at, head.word
     for section in (symtab, rows[symtab.link]):
         data = _part(image, section.offset, section.size, file.name)
-        _room(at, section.size + 8, limit, file.name)
-        file.pieces.append((at, section.size.to_bytes(8, "little"), 8))
-        file.pieces.append((at + 8, data, section.size))
-        at = _align(at + 8 + section.size, 8)
-    file.metadata[ModInfoMd.SSYM] = start.to_bytes(8, "little")
-    file.metadata[ModInfoMd.ESYM] = at.to_bytes(8, "little")
+        _room(at, section.size + word, limit, file.name)
+        file.pieces.append((at, section.size.to_bytes(word, "little"), word))
+        file.pieces.append((at + word, data, section.size))
+        at = _align(at + word + section.size, word)
+    file.metadata[ModInfoMd.SSYM] = start.to_bytes(word, "little")
+    file.metadata[ModInfoMd.ESYM] = at.to_bytes(word, "little")
     return at
 
 
+def _load_shared(
+    image: Image, name: str, head: Header, dest: int, limit: int
+) -> Preloaded:
+    """Lay out a module for i386, a shared object."""
+    file = _start(image, name, SHARED_TYPE, head)
+    last = _lay_out(file, image, head, -dest, limit)
+    file.size = _symbols(file, image, head, _align(last, 8), limit) - file.addr
+    return file
+
+
 def load_module(image: Image, name: str, dest: int, limit: int) -> Preloaded:
-    """Lay out a module, a relocatable object, at `dest` or behind it."""
+    """Lay out a module at `dest` or behind it."""
     head = header(image, name)
-    if head.type != _ET_REL:
-        raise LoadError(f"{name}: not a module for amd64: ELF type {head.type}")
+    if (head.word, head.type) == (4, _ET_DYN):
+        return _load_shared(image, name, head, dest, limit)
+    if (head.word, head.type) != (8, _ET_REL):
+        raise LoadError(f"{name}: not a module: ELF type {head.type}")
     rows = sections(image, head, name)
     order = _layout_order(rows, head, name)
     addrs = [0] * len(rows)
     at = dest
-    file = Preloaded(name, MODULE_TYPE, dest, 0)
+    file = _start(image, name, MODULE_TYPE, head)
+    file.addr = dest
     for index in order:
         row = rows[index]
         if row.align > _MAX_ALIGN or row.align & (row.align - 1):
@@ -234,7 +295,6 @@ def load_module(image: Image, name: str, dest: int, limit: int) -> Preloaded:
             file.pieces.append((at, data, row.size))
         at += row.size
     file.size = at - dest
-    file.metadata[ModInfoMd.ELFHDR] = bytes(image[: _EHDR.size])
     file.metadata[ModInfoMd.SHDR] = b"".join(
         _SHDR.pack(*row._replace(addr=addr))
         for row, addr in zip(rows, addrs, strict=True)

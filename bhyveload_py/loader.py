@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from . import freebsd, kernelelf, loaderconf, modmeta
+from . import freebsd, kernelelf, linkerhints, loaderconf, modmeta
 from .devices import Devices
 from .errors import LoadError
 from .loaderconf import LoaderConf, ModuleWish
@@ -18,6 +18,7 @@ from .volume import Node, read_chunks, read_file
 _MAX_CONF = 1 << 20
 _MAX_NEEDS = 16
 _FSTAB = "/etc/fstab"
+_ARCH = {8: "amd64", 4: "i386"}
 
 
 @dataclass(slots=True)
@@ -30,7 +31,8 @@ class Loader:
     conf: LoaderConf = field(default_factory=LoaderConf)
     files: list[Preloaded] = field(default_factory=list)
     args: str = ""
-    provided: set[str] | None = None
+    provided: dict[str, int] | None = None
+    hints: dict[str, list[linkerhints.Hint]] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
@@ -105,7 +107,7 @@ class Loader:
             image = self._image(node, path)
             self.files.append(kernelelf.load_kernel(image, path, self.limit))
             meta = modmeta.read(image, path)
-            self.provided = meta.provides if meta.known else None
+            self.provided = dict(meta.provides) if meta.known else None
             self.env["kernelname"] = path
             folder = path.rpartition("/")[0]
             old = self.env.get("module_path", "")
@@ -115,13 +117,17 @@ class Loader:
         tried = ", ".join(self.kernel_paths(name))
         raise LoadError(f"{self.devices.current}: no kernel: tried {tried}")
 
+    def _folders(self) -> list[str]:
+        """Return the folders in which modules are looked for."""
+        path = self.env.get("module_path", "").replace(",", ";")
+        return [folder for folder in path.split(";") if folder]
+
     def _module_node(self, name: str) -> tuple[str, Node]:
         """Return path and node of a module or another file by its name."""
         if name.startswith("/") or ":" in name:
             folders = [""]
         else:
-            path = self.env.get("module_path", "").replace(",", ";")
-            folders = [f"{folder}/" for folder in path.split(";") if folder]
+            folders = [f"{folder}/" for folder in self._folders()]
         for folder in folders:
             for suffix in ("", ".ko"):
                 path = f"{folder}{name}{suffix}"
@@ -130,10 +136,32 @@ class Loader:
                     return path, node
         raise LoadError(f"{name}: no such file or module")
 
+    def _hints(self, folder: str) -> list[linkerhints.Hint]:
+        """Return what a folder's linker.hints says."""
+        if folder not in self.hints:
+            path = f"{folder}/{linkerhints.NAME}"
+            node = self.devices.file(path)
+            data = b""
+            if node is not None:
+                data = bytes(read_file(node, path, linkerhints.MAX_SIZE))
+            self.hints[folder] = linkerhints.parse(data)
+        return self.hints[folder]
+
+    def _needed_path(self, need: linkerhints.Wanted) -> str:
+        """Return the file of a module: by the folders' hints, or by its name."""
+        for folder in self._folders():
+            file = linkerhints.find(self._hints(folder), need)
+            if file is not None and self._find(f"{folder}/{file}") is not None:
+                return f"{folder}/{file}"
+        return need.module
+
     def load_file(
         self, name: str, kind: str = "", args: str = "", depth: int = 0
     ) -> None:
-        """Load a module after those it needs, or with `kind` a file as it is."""
+        """Load a module and then those it needs, or with `kind` a file as it is.
+
+        Nothing of it stays if that fails.
+        """
         if not self.files:
             raise LoadError(f"{name}: load a kernel before its modules")
         path, node = self._module_node(name)
@@ -141,16 +169,24 @@ class Loader:
             return
         self.say(f"Loading {path}\n")
         image = self._image(node, path)
-        module = kind in ("", "module")
-        if module:
-            self._load_needs(modmeta.read(image, path), path, depth)
         dest = freebsd.next_place(self.files)
-        if module:
-            file = kernelelf.load_module(image, path, dest, self.limit)
-        else:
+        if kind not in ("", "module"):
             file = kernelelf.load_raw(image, path, kind, dest, self.limit)
+            file.args = args
+            self.files.append(file)
+            return
+        file = kernelelf.load_module(image, path, dest, self.limit)
+        if file.word != self.files[0].word:
+            raise LoadError(f"{path}: for {_ARCH[file.word]}, unlike the kernel")
         file.args = args
+        count, provided = len(self.files), self.provided
         self.files.append(file)
+        try:
+            self._load_needs(modmeta.read(image, path), path, depth)
+        except LoadError:
+            del self.files[count:]
+            self.provided = provided
+            raise
 
     def _load_needs(self, meta: modmeta.ModMeta, path: str, depth: int) -> None:
         """Load the modules that a module needs and nothing loaded provides.
@@ -159,17 +195,30 @@ class Loader:
         """
         if self.provided is None:
             return
-        self.provided |= meta.provides
+        self.provided = self.provided | meta.provides
         for need in meta.needs:
-            if need == "kernel" or need in self.provided:
+            if self._is_there(need, path):
                 continue
             if depth >= _MAX_NEEDS:
                 raise LoadError(f"{path}: modules need each other too deeply")
             try:
-                self.load_file(need, depth=depth + 1)
+                self.load_file(self._needed_path(need), depth=depth + 1)
             except LoadError as error:
-                raise LoadError(f"{path} needs module {need}: {error}") from None
-            self.provided.add(need)
+                raise LoadError(f"{path} needs module {need.module}: {error}") from None
+            if not self._is_there(need, path):
+                self.provided[need.module] = need.preferred
+
+    def _is_there(self, need: linkerhints.Wanted, path: str) -> bool:
+        """Tell if a module is loaded; LoadError: it is, but a wrong version."""
+        have = (self.provided or {}).get(need.module)
+        if have is None:
+            return need.module == "kernel"
+        if not need.suits(have):
+            raise LoadError(
+                f"{path} needs {need.module} in version {need.minimum} to "
+                f"{need.maximum}; here it is {have}"
+            )
+        return True
 
     def load_configured(self) -> None:
         """Load what loader.conf wants: the kernel, then each module.

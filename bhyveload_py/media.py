@@ -29,16 +29,21 @@ class Media(Protocol):
 
 
 class FileMedia:
-    """A disk image, or a block device of the host, opened for reading."""
+    """A disk image, or a block device of the host.
 
-    def __init__(self, path: str, name: str = "") -> None:
+    With `writable` it is opened for writing where it may be.
+    """
+
+    def __init__(self, path: str, name: str = "", *, writable: bool = False) -> None:
         self.name = name or path
+        self.writable = writable and os.access(path, os.W_OK)
+        mode = os.O_RDWR if self.writable else os.O_RDONLY
         try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            self._fd = os.open(path, mode | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise LoadError(f"{path}: {error.strerror}") from None
-        mode = os.fstat(self._fd).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        kind = os.fstat(self._fd).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
             self.close()
             raise LoadError(f"{path}: neither a file nor a disk")
         self.size = os.lseek(self._fd, 0, os.SEEK_END)
@@ -59,6 +64,16 @@ class FileMedia:
         if len(data) != size:
             raise LoadError(f"{self.name}: the image was cut while it was read")
         return data
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write all of `data` at `offset`."""
+        check_range(self, offset, len(data))
+        try:
+            written = os.pwrite(self._fd, data, offset)
+        except OSError as error:
+            raise LoadError(f"{self.name}: {error.strerror}") from None
+        if written != len(data):
+            raise LoadError(f"{self.name}: {written} of {len(data)} bytes written")
 
 
 class BytesMedia:

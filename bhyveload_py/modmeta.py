@@ -2,7 +2,8 @@
 
 A linker set of pointers leads to structs mod_metadata (sys/module.h): a
 version, a kind, a pointer to data and one to the module's name.  In a kernel
-the pointers are addresses; in a relocatable module they are relocations.
+and in a shared object the pointers are addresses; in a relocatable module
+they are relocations.
 """
 
 import struct
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 
 from .errors import LoadError
 from .kernelelf import Header, Image, Section, header, sections
+from .linkerhints import Wanted
 
 _SET = b"set_modmetadata_set"
 _ET_REL = 1
@@ -24,10 +26,10 @@ Place = tuple[int, int]
 
 @dataclass(slots=True)
 class ModMeta:
-    """The names of modules in a file; `known` is false without a table."""
+    """What a file holds, by version, and needs; without a table not `known`."""
 
-    provides: set[str] = field(default_factory=set)
-    needs: list[str] = field(default_factory=list)
+    provides: dict[str, int] = field(default_factory=dict)
+    needs: list[Wanted] = field(default_factory=list)
     known: bool = False
 
 
@@ -62,10 +64,10 @@ class _File:
         index, offset = place
         if self.head.type == _ET_REL:
             return self._table(index).get(offset)
-        raw = self.part(index)[offset : offset + 8]
-        if len(raw) < 8:
+        raw = self.part(index)[offset : offset + self.head.word]
+        if len(raw) < self.head.word:
             return None
-        addr = struct.unpack("<Q", raw)[0]
+        addr = int.from_bytes(raw, "little")
         for number, row in enumerate(self.rows):
             if row.addr and row.addr <= addr < row.addr + row.size:
                 return number, addr - row.addr
@@ -95,6 +97,14 @@ class _File:
             if 0 < shndx < len(self.rows) and value + addend >= 0:
                 found[offset] = (shndx, value + addend)
 
+    def numbers(self, place: Place, count: int) -> tuple[int, ...] | None:
+        """Return the words that the pointer at `place` leads to."""
+        target = self.follow(place)
+        if target is None:
+            return None
+        raw = self.part(target[0])[target[1] : target[1] + 4 * count]
+        return struct.unpack(f"<{count}i", raw) if len(raw) == 4 * count else None
+
     def text(self, place: Place) -> str:
         """Return the string at `place`."""
         raw = bytes(self.part(place[0])[place[1] : place[1] + _MAX_NAME])
@@ -109,21 +119,28 @@ def read(image: Image, name: str) -> ModMeta:
     if index is None:
         return meta
     size = file.rows[index].size
-    if size > 8 * _MAX_ROWS:
-        raise LoadError(f"{name}: damaged ELF: {size // 8} rows of module metadata")
+    word = file.head.word
+    if size > word * _MAX_ROWS:
+        raise LoadError(f"{name}: damaged ELF: {size // word} rows of module metadata")
     meta.known = True
-    for at in range(0, size // 8 * 8, 8):
+    for at in range(0, size // word * word, word):
         place = file.follow((index, at))
         if place is None:
             continue
         raw = file.part(place[0])[place[1] : place[1] + 8]
-        label = file.follow((place[0], place[1] + 16))
+        label = file.follow((place[0], place[1] + 8 + word))
         if len(raw) < 8 or label is None:
             continue
-        kind = struct.unpack("<4xi", raw)[0]
-        text = file.text(label)
-        if kind == _VERSION:
-            meta.provides.add(text)
-        elif kind == _DEPEND and text not in meta.needs:
-            meta.needs.append(text)
+        _add(meta, file, struct.unpack("<4xi", raw)[0], place, file.text(label))
     return meta
+
+
+def _add(meta: ModMeta, file: _File, kind: int, place: Place, name: str) -> None:
+    """Add one row: a version, or a range of versions that is needed."""
+    data = place[0], place[1] + 8
+    if kind == _VERSION:
+        found = file.numbers(data, 1)
+        meta.provides[name] = found[0] if found is not None else 1
+    elif kind == _DEPEND and all(need.module != name for need in meta.needs):
+        found = file.numbers(data, 3)
+        meta.needs.append(Wanted(name, *(found or ())))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from .errors import LoadError
 from .media import SECTOR, Media, SliceMedia
 
+_GPT_SECTORS = (SECTOR, 4096)
 _MAX_ENTRIES = 1024
 _MAX_LOGICAL = 64
 _MAX_LABEL = 26
@@ -83,21 +84,27 @@ def _guid(raw: bytes) -> str:
 
 
 def _gpt(disk: Media) -> list[Partition]:
-    """Return the rows of the first GPT header that is sound, else none."""
-    last = disk.size // SECTOR - 1
-    for lba in (1, last):
-        if lba < 1 or (lba + 1) * SECTOR > disk.size:
-            continue
-        head = disk.read(lba * SECTOR, SECTOR)
-        if head[:8] != b"EFI PART":
-            continue
-        table = _gpt_table(disk, head)
-        if table is not None:
-            return _gpt_rows(disk, table, struct.unpack_from("<I", head, 84)[0])
+    """Return the rows of the first GPT header that is sound, else none.
+
+    A disk's image does not say how large its sectors are: the place of the
+    header does.
+    """
+    for sector in _GPT_SECTORS:
+        last = disk.size // sector - 1
+        for lba in (1, last):
+            if lba < 1 or (lba + 1) * sector > disk.size:
+                continue
+            head = disk.read(lba * sector, SECTOR)
+            if head[:8] != b"EFI PART" or head[24:32] != lba.to_bytes(8, "little"):
+                continue
+            table = _gpt_table(disk, head, sector)
+            if table is not None:
+                step = struct.unpack_from("<I", head, 84)[0]
+                return _gpt_rows(disk, table, step, sector)
     return []
 
 
-def _gpt_table(disk: Media, head: bytes) -> bytes | None:
+def _gpt_table(disk: Media, head: bytes, sector: int) -> bytes | None:
     """Return the entries behind a header whose two checksums are right."""
     size, crc = struct.unpack_from("<II", head, 12)
     if not 92 <= size <= SECTOR:
@@ -107,20 +114,20 @@ def _gpt_table(disk: Media, head: bytes) -> bytes | None:
     lba, count, step, crc = struct.unpack_from("<QIII", head, 72)
     if not 128 <= step <= 4096 or step % 8 or count > _MAX_ENTRIES:
         return None
-    if lba * SECTOR + count * step > disk.size:
+    if lba * sector + count * step > disk.size:
         return None
-    table = disk.read(lba * SECTOR, count * step)
+    table = disk.read(lba * sector, count * step)
     return table if zlib.crc32(table) == crc else None
 
 
-def _gpt_rows(disk: Media, table: bytes, step: int) -> list[Partition]:
+def _gpt_rows(disk: Media, table: bytes, step: int, sector: int) -> list[Partition]:
     rows = []
     for index in range(len(table) // step):
         entry = table[index * step : index * step + 128]
         if entry[:16] == bytes(16):
             continue
         first, last = struct.unpack_from("<QQ", entry, 32)
-        start, size = first * SECTOR, (last - first + 1) * SECTOR
+        start, size = first * sector, (last - first + 1) * sector
         guid = _guid(entry[:16])
         if _inside(disk, start, size):
             kind = _GPT_KINDS.get(guid, guid)

@@ -50,7 +50,8 @@ class ModInfoMd(IntEnum):
 class Preloaded:
     """A file in guest memory: the kernel, a module, a disk image.
 
-    ``pieces`` are (address, bytes, size in memory): what to write where.
+    ``pieces`` are (address, bytes, size in memory): what to write where;
+    ``word`` is 4 for a kernel of i386.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Preloaded:
     size: int
     args: str = ""
     entry: int = 0
+    word: int = 8
     metadata: dict[int, bytes] = field(default_factory=dict)
     pieces: list[tuple[int, bytes | bytearray | memoryview, int]] = field(
         default_factory=list

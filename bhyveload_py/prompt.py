@@ -7,7 +7,7 @@ from collections.abc import Callable
 from .console import Console, ConsoleClosedError
 from .errors import LoadError
 from .loader import Loader
-from .loaderconf import expand, read_one
+from .loaderconf import ModuleWish, expand, read_one
 from .volume import Kind, read_file
 
 _MAX_MORE = 1 << 20
@@ -162,14 +162,53 @@ class Prompt:
             rows.append(f"{mark} {row.name}: {size}{row.kind} ({what})")
         self._page(rows)
 
-    def lsmod(self, _: list[str]) -> None:
-        """List what is loaded."""
-        self._page(
-            [
-                f" {file.addr:#x}: {file.name} ({file.type}, {file.size:#x})"
-                for file in self.loader.files
-            ]
-        )
+    def lsmod(self, args: list[str]) -> None:
+        """List what is loaded; -v with metadata."""
+        rows = []
+        for file in self.loader.files:
+            rows.append(f" {file.addr:#x}: {file.name} ({file.type}, {file.size:#x})")
+            if file.args:
+                rows.append(f"  args: {file.args}")
+            if "-v" in args:
+                for kind, data in file.metadata.items():
+                    rows.append(f"   {kind:#06x}, {len(data):#x}")
+        self._page(rows)
+
+    def _choose(self, args: list[str], usage: str) -> list[ModuleWish]:
+        """Return what is wanted of the modules that are named."""
+        if not args:
+            raise LoadError(f"usage: {usage}")
+        modules = self.loader.conf.modules
+        return [modules.setdefault(name, ModuleWish(name)) for name in args]
+
+    def enable_module(self, args: list[str]) -> None:
+        """Have modules loaded at boot, as NAME_load=YES does."""
+        for wish in self._choose(args, "enable-module name ..."):
+            wish.load = True
+
+    def disable_module(self, args: list[str]) -> None:
+        """Have modules not loaded at boot."""
+        for wish in self._choose(args, "disable-module name ..."):
+            wish.load = False
+
+    def toggle_module(self, args: list[str]) -> None:
+        """Turn the wish for modules around."""
+        for wish in self._choose(args, "toggle-module name ..."):
+            wish.load = not wish.load
+
+    def show_module(self, args: list[str]) -> None:
+        """Show what is wanted of modules; without names, of all."""
+        modules = self.loader.conf.modules
+        wishes = self._choose(args, "") if args else list(modules.values())
+        rows = []
+        for wish in wishes:
+            rows.append(f"{wish.name}: load {'YES' if wish.load else 'NO'}")
+            for label, value in (
+                ("file", wish.file), ("type", wish.type), ("flags", wish.flags),
+            ):  # fmt: skip
+                if value:
+                    rows.append(f"  {label}: {value}")
+        self._page(rows)
 
     def more(self, args: list[str]) -> None:
         """Show text files."""
@@ -250,9 +289,19 @@ class Prompt:
             if not read_one(path, loader.conf, loader.read_text, loader.warn):
                 raise LoadError(f"{path}: no such file")
 
-    def help(self, _: list[str]) -> None:
-        """List the commands."""
-        self._page([f" {name:<10} {row[1]}" for name, row in _COMMANDS.items()])
+    def try_include(self, args: list[str]) -> None:
+        """Run the commands in those files that there are."""
+        for path in args:
+            if self.loader.devices.file(path) is not None:
+                self.include([path])
+
+    def help(self, args: list[str]) -> None:
+        """List the commands, or those that are named."""
+        for name in args:
+            if name not in _COMMANDS:
+                raise LoadError(f"no help on {name}")
+        names = args or list(_COMMANDS)
+        self._page([f" {name:<15} {_COMMANDS[name][1]}" for name in names])
 
     def quit(self, _: list[str]) -> None:
         """Leave without booting."""
@@ -283,7 +332,11 @@ _COMMANDS: dict[str, tuple[_Command, str]] = {
     "unload": (Prompt.unload, "forget the kernel and modules"),
     "ls": (Prompt.ls, "list a folder: ls [-l] [path]"),
     "lsdev": (Prompt.lsdev, "list devices"),
-    "lsmod": (Prompt.lsmod, "list what is loaded"),
+    "lsmod": (Prompt.lsmod, "list what is loaded: lsmod [-v]"),
+    "enable-module": (Prompt.enable_module, "have modules loaded at boot"),
+    "disable-module": (Prompt.disable_module, "have modules not loaded at boot"),
+    "toggle-module": (Prompt.toggle_module, "turn the wish for modules around"),
+    "show-module": (Prompt.show_module, "show what is wanted of modules"),
     "more": (Prompt.more, "show a text file"),
     "set": (Prompt.set, "set name=value"),
     "show": (Prompt.show, "show [name]"),
@@ -291,8 +344,9 @@ _COMMANDS: dict[str, tuple[_Command, str]] = {
     "echo": (Prompt.echo, "print words"),
     "read": (Prompt.read, "read [-t seconds] [-p prompt] [name]"),
     "include": (Prompt.include, "run commands from a file"),
+    "try-include": (Prompt.try_include, "include those files that there are"),
     "read-conf": (Prompt.read_conf, "read a file written as loader.conf is"),
-    "help": (Prompt.help, "this list"),
+    "help": (Prompt.help, "this list: help [command ...]"),
     "?": (Prompt.help, "this list"),
     "quit": (Prompt.quit, "leave without booting"),
     "reboot": (Prompt.reboot, "begin again"),

@@ -38,6 +38,38 @@ class Lib:
     BHYVE_EXIT_USAGE: int
     EDGE_TRIGGER: int
     LEVEL_TRIGGER: int
+    UB_ACCEPT: int
+    UB_CLOSE: int
+    UB_COPYIN: int
+    UB_COPYOUT: int
+    UB_DELAY: int
+    UB_DISKREAD: int
+    UB_DISKSIZE: int
+    UB_DISKWRITE: int
+    UB_EXEC: int
+    UB_EXIT: int
+    UB_FAIL: int
+    UB_GETC: int
+    UB_GETENV: int
+    UB_GETMEM: int
+    UB_ISDIR: int
+    UB_LASTOP: int
+    UB_MAX_DATA: int
+    UB_MAX_PATH: int
+    UB_OPEN: int
+    UB_POLL: int
+    UB_PUTC: int
+    UB_READ: int
+    UB_READDIR: int
+    UB_SEEK: int
+    UB_SETCR: int
+    UB_SETGDT: int
+    UB_SETMSR: int
+    UB_SETREG: int
+    UB_STAT: int
+    UB_SWAPINTERP: int
+    UB_VMSETDESC: int
+    UB_VMSETREG: int
     VDC_ATPIC: int
     VDC_ATPIT: int
     VDC_FPU: int
@@ -200,6 +232,7 @@ class Lib:
     def set_config_value(self, a0: CData | bytes, a1: CData | bytes, /) -> int: ...
     def set_config_value_if_unset(self, a0: CData | bytes, a1: CData | bytes, /) -> int: ...
     def set_defaults(self) -> None: ...
+    def userboot_child(self, a0: int, a1: Any, a2: int, a3: int, a4: int, /) -> None: ...
     def vcpu_ctx(self, a0: CData, /) -> CData: ...
     def vcpu_id(self, a0: CData, /) -> int: ...
     def vcpu_reset(self, a0: CData, /) -> int: ...

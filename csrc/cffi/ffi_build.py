@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
 
 # What Python may call, in the order in which it must be read.
-CDEFS = ("types.h", "vmmapi.h", "config.h", "bhyve.h")
+CDEFS = ("types.h", "vmmapi.h", "config.h", "bhyve.h", "userboot.h")
 
 # The generated module sees the same headers as everybody else.
 PREAMBLE = """
@@ -25,6 +25,7 @@ PREAMBLE = """
 #include "bhyverun.h"
 #include "pci_emul.h"
 #include "pci_lpc.h"
+#include "userboot.h"
 """
 
 FLAGS = [

@@ -18,22 +18,20 @@
 #define SEL_DATA 0x10
 #define DESC_UNUSABLE 0x10000
 
-#define GDT_ENTRIES 3
-
-static const uint64_t gdt64[GDT_ENTRIES] = { 0, 0x0020980000000000,
-	0x0000900000000000 };
-static const uint64_t gdt32[GDT_ENTRIES] = { 0, 0x00cf9b000000ffff,
-	0x00cf93000000ffff };
-
-/* A 32-bit kernel also gets a task: a page behind its GDT. */
 #define SEL_TSS 0x18
-#define TSS_OFFSET 0x1000
+
+#define TSS_OFFSET 0x1000 /* of the 32-bit TSS, from the GDT */
 #define TSS_SIZE 104
+/* A busy 32-bit TSS; its address is added. */
+#define TSS_DESC (0x00008b0000000000 | (TSS_SIZE - 1))
+
+static const uint64_t gdt64[] = { 0, 0x0020980000000000, 0x0000900000000000 };
+static const uint64_t gdt32[] = { 0, 0x00cf9b000000ffff, 0x00cf93000000ffff,
+	TSS_DESC };
 
 struct entry_state {
-	uint64_t cr0, cr3, cr4, efer, rip, rsp, gdtbase;
-	uint32_t limit, code_access, data_access;
-	uint64_t tss; /* 0: none */
+	uint64_t cr0, cr3, cr4, efer, rip, rsp, gdtbase, tssbase;
+	uint32_t limit, code_access, data_access, gdtsize, tsslimit, tss;
 };
 
 static int
@@ -50,15 +48,14 @@ set_segments(struct vcpu *vcpu, const struct entry_state *es)
 	if (vm_set_desc(vcpu, VM_REG_GUEST_CS, 0, es->limit, es->code_access) !=
 		0 ||
 	    vm_set_register(vcpu, VM_REG_GUEST_CS, SEL_CODE) != 0 ||
-	    vm_set_desc(vcpu, VM_REG_GUEST_TR, es->tss,
-		es->tss != 0 ? TSS_SIZE - 1 : 0, 0x8b) != 0 ||
-	    vm_set_register(
-		vcpu, VM_REG_GUEST_TR, es->tss != 0 ? SEL_TSS : 0) != 0 ||
+	    vm_set_desc(vcpu, VM_REG_GUEST_TR, es->tssbase, es->tsslimit,
+		0x8b) != 0 ||
+	    vm_set_register(vcpu, VM_REG_GUEST_TR, es->tss) != 0 ||
 	    vm_set_desc(vcpu, VM_REG_GUEST_LDTR, 0, 0, DESC_UNUSABLE) != 0 ||
 	    vm_set_register(vcpu, VM_REG_GUEST_LDTR, 0) != 0)
 		return (-1);
 	return (vm_set_desc(vcpu, VM_REG_GUEST_GDTR, es->gdtbase,
-	    (GDT_ENTRIES + (es->tss != 0)) * sizeof(uint64_t) - 1, 0));
+	    es->gdtsize - 1, 0));
 }
 
 static int
@@ -93,6 +90,7 @@ vm_setup_freebsd_registers(struct vcpu *vcpu, uint64_t rip, uint64_t cr3,
 		.rip = rip,
 		.rsp = rsp,
 		.gdtbase = gdtbase,
+		.gdtsize = sizeof(gdt64),
 		.limit = 0,
 		.code_access = 0x209b,
 		.data_access = 0x0093 };
@@ -108,22 +106,25 @@ vm_setup_freebsd_registers_i386(
 		.rip = eip,
 		.rsp = esp,
 		.gdtbase = gdtbase,
+		.gdtsize = sizeof(gdt32),
+		.tssbase = gdtbase + TSS_OFFSET,
+		.tsslimit = TSS_SIZE - 1,
+		.tss = SEL_TSS,
 		.limit = 0xffffffff,
 		.code_access = 0xc09b,
-		.data_access = 0xc093,
-		.tss = (uint64_t)gdtbase + TSS_OFFSET };
-	uint64_t tss;
-	uint8_t *gdt;
+		.data_access = 0xc093 };
+	uint64_t *gdt;
+	void *tss;
 
-	gdt = vm_map_gpa(vcpu->ctx, gdtbase, TSS_OFFSET + TSS_SIZE);
-	if (gdt == NULL)
+	gdt = vm_map_gpa(vcpu->ctx, gdtbase, sizeof(gdt32));
+	tss = vm_map_gpa(vcpu->ctx, es.tssbase, TSS_SIZE);
+	if (gdt == NULL || tss == NULL)
 		return (vmapi_error(EFAULT));
-	/* Base 31:24, busy 32-bit TSS, base 23:0, limit. */
-	tss = (es.tss & 0xff000000) << 32 | 0x8bUL << 40 |
-	    (es.tss & 0xffffff) << 16 | (TSS_SIZE - 1);
 	memcpy(gdt, gdt32, sizeof(gdt32));
-	memcpy(gdt + SEL_TSS, &tss, sizeof(tss));
-	memset(gdt + TSS_OFFSET, 0, TSS_SIZE);
-	vm_dirty_gpa(vcpu->ctx, gdtbase, TSS_OFFSET + TSS_SIZE);
+	gdt[SEL_TSS / 8] |= (es.tssbase & 0xffffff) << 16 |
+	    (es.tssbase & 0xff000000) << 32;
+	memset(tss, 0, TSS_SIZE);
+	vm_dirty_gpa(vcpu->ctx, gdtbase, sizeof(gdt32));
+	vm_dirty_gpa(vcpu->ctx, es.tssbase, TSS_SIZE);
 	return (set_state(vcpu, &es));
 }

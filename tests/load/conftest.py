@@ -47,6 +47,35 @@ def fbsd_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("gcc", "-c", "-DMODULE=fifth", "-DNEEDS=inside", "-o", "fifth.ko", module)
     run("gcc", "-c", "-DMODULE=ping", "-DNEEDS=pong", "-o", "ping.ko", module)
     run("gcc", "-c", "-DMODULE=pong", "-DNEEDS=ping", "-o", "pong.ko", module)
+    run("gcc", "-c", "-DMODULE=late", "-DNEEDS=first", "-DMINIMUM=2", "-o", "late.ko",
+        module)  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="session")
+def fbsd32_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the twins for i386; return the folder of kernel and modules."""
+    if shutil.which("gcc") is None or shutil.which("ld") is None:
+        pytest.skip("no compiler here")
+    out = tmp_path_factory.mktemp("fbsd32")
+
+    def run(*argv: str) -> None:
+        subprocess.run(argv, cwd=out, check=True, capture_output=True)
+
+    run("gcc", "-m32", "-c", "-o", "kernel.o", str(SOURCES / "kernel32.S"))
+    run(
+        "ld", "-m", "elf_i386", "-nostdlib", "--no-warn-rwx-segments",
+        "-z", "max-page-size=4096", "-T", str(SOURCES / "kernel32.ld"),
+        "-o", "kernel", "kernel.o",
+    )  # fmt: skip
+    for name, need in (("first", "inside"), ("bad", "first")):
+        module = str(SOURCES / "module32.S")
+        run("gcc", "-m32", "-c", f"-DMODULE={name}", f"-DNEEDS={need}", "-o", "m.o",
+            module)  # fmt: skip
+        run("ld", "-m", "elf_i386", "-shared", "-o", f"{name}.ko", "m.o")
+    kernel = bytearray((out / "kernel").read_bytes())
+    kernel[7] = 9  # FreeBSD's mark
+    (out / "kernel").write_bytes(kernel)
     return out
 
 

@@ -3,6 +3,7 @@
 import gzip
 import re
 import shutil
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -73,9 +74,9 @@ def test_the_registers_and_the_metadata(machine: Machine, tree: Path) -> None:
     assert fields(text, "data")[1:] == ["31656c75646f6d", "6b736964"]
     assert "8007 = 1800" in fields(text, "md")
     assert fields(text, "smap") == ["0 a0000 1", "100000 3f00000 1"]
-    # Symbols, ELF header, sections, environment, end, metadata itself.
+    # Symbols, ELF header, sections, environment, end.
     kinds = {row.split(" ")[0] for row in fields(text, "md")}
-    assert kinds >= {"8002", "8003", "8004", "8006", "8008", "8009", "9006"}
+    assert kinds >= {"8002", "8003", "8004", "8006", "8008", "8009"}
 
 
 def test_memory_above_four_gigabytes(machine: Machine, tree: Path) -> None:
@@ -194,4 +195,39 @@ def test_modules_bring_what_they_need(
     )
     text = report(machine, "-h", str(tree))
     names = [Path(name).stem for name in fields(text, "name")]
-    assert names == ["kernel", "first", "second", "third", "fifth", "pong", "ping"]
+    assert names == ["kernel", "third", "second", "first", "fifth", "ping", "pong"]
+
+
+def test_modules_are_found_by_the_hints_and_fit(
+    machine: Machine, tree: Path, fbsd_files: Path
+) -> None:
+    folder = tree / "boot" / "kernel"
+    (folder / "first.ko").rename(folder / "one.ko")
+    for name in ("second", "late"):
+        shutil.copy(fbsd_files / f"{name}.ko", folder)
+    row = struct.pack("<i", 3) + b"\5first" + b"\0\0" + struct.pack("<i", 1)
+    row += b"\6one.ko" + b"\0"
+    hints = struct.pack("<ii", 1, len(row)) + row
+    (folder / "linker.hints").write_bytes(hints)
+    (tree / "boot/loader.conf").write_text(
+        'autoboot_delay="0"\nsecond_load="YES"\nlate_load="YES"\n'
+    )
+    done = machine.run("bhyveload", "-m", "64M", "-h", str(tree), machine.name)
+    assert "late.ko needs first in version 2 to 3; here it is 1" in done.stdout
+    text = report(machine, "-h", str(tree))
+    names = [Path(name).stem for name in fields(text, "name")]
+    assert names == ["kernel", "second", "one"]
+
+
+def test_from_a_disk_with_large_sectors(
+    machine: Machine, image: Image, tree: Path, tmp_path: Path
+) -> None:
+    blob = image("ufs2", tree).read_bytes()
+    sectors = -(-len(blob) // 4096)
+    disk = diskimages.gpt(
+        [(diskimages.UFS_GUID, 256, 255 + sectors)], 512 + sectors, 4096
+    )
+    path = tmp_path / "disk"
+    path.write_bytes(diskimages.put(disk, 256 * 8, blob)[: len(disk)])
+    text = report(machine, "-d", str(path))
+    assert "currdev=disk0p1:" in fields(text, "env")

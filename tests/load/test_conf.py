@@ -4,7 +4,14 @@ import struct
 
 import pytest
 
-from bhyveload_py import freebsd, kernelelf, loader, partitions, preload
+from bhyveload_py import (
+    freebsd,
+    kernelelf,
+    linkerhints,
+    loader,
+    partitions,
+    preload,
+)
 from bhyveload_py.errors import LoadError
 from bhyveload_py.loaderconf import LoaderConf, read_all
 from bhyveload_py.media import BytesMedia
@@ -111,6 +118,34 @@ def test_metadata_comes_back() -> None:
         preload.decode(data[:-8])
 
 
+def _hint(kind: int, module: str, version: int | None, file: str) -> bytes:
+    out = struct.pack("<i", kind) + bytes([len(module)]) + module.encode()
+    if version is not None:
+        out += bytes(-len(out) % 4) + struct.pack("<i", version)
+    out += bytes([len(file)]) + file.encode()
+    out += bytes(-len(out) % 4)
+    return struct.pack("<i", len(out)) + out
+
+
+def test_linker_hints() -> None:
+    rows = [(3, "a", 1, "a1.ko"), (3, "a", 3, "a3.ko"), (2, "b", None, "b.ko"),
+            (4, "p", None, "p.ko"), (3, "a", 7, "a7.ko")]  # fmt: skip
+    data = struct.pack("<i", 1) + b"".join(_hint(*row) for row in rows)
+    hints = linkerhints.parse(data)
+    assert [(h.module, h.version) for h in hints] == [
+        ("a", 1), ("a", 3), ("b", -1), ("a", 7),
+    ]  # fmt: skip
+    want = linkerhints.Wanted
+    assert linkerhints.find(hints, want("a", 1, 1, 9)) == "a1.ko"
+    assert linkerhints.find(hints, want("a", 2, 2, 5)) == "a3.ko"
+    assert linkerhints.find(hints, want("a", 4, 5, 6)) is None
+    assert linkerhints.find(hints, want("b", 0, 0, 9)) is None
+    for at in range(len(data)):
+        linkerhints.parse(data[:at])
+        linkerhints.parse(data[:at] + b"\xff" + data[at + 1 :])
+    assert linkerhints.parse(b"\2\0\0\0" + data[4:]) == []
+
+
 def names(disk: bytes) -> list[str]:
     return [row.name for row in partitions.partitions(BytesMedia(bytes(disk)))]
 
@@ -118,6 +153,14 @@ def names(disk: bytes) -> list[str]:
 def test_gpt_by_its_backup() -> None:
     disk = diskimages.gpt([(diskimages.UFS_GUID, 40, 49)], 200)
     disk[512:1024] = bytes(512)
+    assert names(disk) == ["p1"]
+
+
+def test_gpt_of_a_disk_with_large_sectors() -> None:
+    disk = diskimages.gpt([(diskimages.UFS_GUID, 6, 10)], 64, 4096)
+    rows = partitions.partitions(BytesMedia(bytes(disk)))
+    assert [(row.name, row.start, row.size) for row in rows] == [("p1", 24576, 20480)]
+    disk[4096:8192] = bytes(4096)
     assert names(disk) == ["p1"]
 
 

@@ -268,7 +268,6 @@ def test_disks_of_other_systems(bad: Callable[..., str], tmp_path: Path) -> None
     assert "ZFS" in bad("-d", "zfs")
     (tmp_path / "empty").write_bytes(b"")
     assert "no file system" in bad("-d", "empty")
-    assert "userboot" in bad("-l", "/boot/userboot.so", "-d", "zfs")
 
 
 def test_a_kernel_larger_than_the_memory(tool: Tool, tree: Path) -> None:

@@ -102,7 +102,9 @@ def test_the_everyday_commands(at_prompt: Typist, tree: Path) -> None:
     say("unset a")
     assert "not found" in say("show a")
     assert "unknown command" in say("nonsense")
-    assert "boot [kernel]" in say("help")
+    os.write(at_prompt.master, b"help\r")
+    assert "boot [kernel]" in at_prompt.expect("--more--")
+    assert "reboot" in say("")
     say("load kernel")
     say("load first")
     assert "elf obj module" in say("lsmod")
@@ -113,6 +115,32 @@ def test_the_everyday_commands(at_prompt: Typist, tree: Path) -> None:
     (tree / "script").write_text("include /script\n")
     assert "include each other" in say("include /script")
     assert at_prompt.end("quit") == 1
+
+
+def test_modules_by_hand(at_prompt: Typist) -> None:
+    say = at_prompt.type
+    assert say("show-module disk") == (
+        "disk: load YES\n  file: /boot/disk.img\n  type: md_image\n"
+    )
+    say("disable-module disk first")
+    say("toggle-module first")
+    assert "disk: load NO" in say("show-module")
+    assert say("show-module first") == "first: load YES\n"
+    assert "usage" in say("enable-module")
+    assert say("try-include /none") == ""
+    assert "no help" in say("help nonsense")
+    assert say("help quit") == " quit            leave without booting\n"
+    say("load kernel")
+    assert "0x0002, 0x40" in say("lsmod -v")
+
+
+def test_read_asks_for_a_line(at_prompt: Typist) -> None:
+    os.write(at_prompt.master, b"read -p name? who\r")
+    at_prompt.expect(r"name\?")
+    at_prompt.type("beastie")
+    assert at_prompt.type("show who") == "beastie\n"
+    assert at_prompt.type("read -t 0 who") == ""
+    assert at_prompt.type("show who") == "beastie\n"
 
 
 def test_boot_with_flags(at_prompt: Typist, tool: Tool) -> None:

@@ -25,6 +25,7 @@ FORBIDDEN_INCLUDES = {
         "mevent.h",
     },
     "csrc/vmmapi": {"bhyverun.h", "pci_emul.h", "config.h", "inout.h", "mevent.h"},
+    "csrc/bhyveload": {"vmm.h", "vmmapi.h", "bhyverun.h", "pci_emul.h", "config.h"},
     "csrc/bhyve": {"vmm.h", "vlapic.h", "vchips.h", "kvm_local.h", "soft_local.h"},
 }
 

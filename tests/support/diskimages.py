@@ -15,6 +15,7 @@ import pytest
 SECTOR = 512
 UFS_GUID = "516e7cb6-6ecf-11d6-8ff8-00022d09712b"
 FREEBSD_GUID = "516e7cb4-6ecf-11d6-8ff8-00022d09712b"
+DISK_GUID = uuid.UUID("0b5d3c1e-6a43-4b0f-9a35-6c1f2f0f4a77")
 _FLAGS = {"ufs1": "version=1", "ufs2": "version=2"}
 KINDS = ("ufs2", "ufs1", "rock", "iso", "fat12", "fat16", "fat32")
 
@@ -48,19 +49,21 @@ def make_image(kind: str, tree: Path, out: Path) -> Path:
     return out
 
 
-def gpt(parts: list[tuple[str, int, int]], sectors: int) -> bytearray:
+def gpt(
+    parts: list[tuple[str, int, int]], sectors: int, sector: int = SECTOR
+) -> bytearray:
     """Return a disk with a GPT of (type, first sector, last sector) rows."""
     table = bytearray(128 * 128)
     for i, (guid, first, last) in enumerate(parts):
         row = uuid.UUID(guid).bytes_le + uuid.uuid4().bytes
         struct.pack_into("<32sQQ", table, 128 * i, row, first, last)
-    disk = bytearray(sectors * SECTOR)
+    disk = bytearray(sectors * sector)
     disk[446:462] = struct.pack("<IIII", 0, 0xEE, 1, sectors - 1)
     disk[510:512] = b"\x55\xaa"
-    disk[2 * SECTOR : 2 * SECTOR + len(table)] = table
-    put_gpt_header(disk, 1, 2, table)
-    disk[-33 * SECTOR : -33 * SECTOR + len(table)] = table
-    put_gpt_header(disk, sectors - 1, sectors - 33, table)
+    room = len(table) // sector
+    for header, at in ((1, 2), (sectors - 1, sectors - 1 - room)):
+        disk[at * sector : at * sector + len(table)] = table
+        put_gpt_header(disk, header, at, table, sector=sector)
     return disk
 
 
@@ -72,13 +75,18 @@ def put_gpt_header(
     *,
     count: int = 128,
     step: int = 128,
+    sector: int = SECTOR,
 ) -> None:
     """Write a header with right checksums at sector `lba`."""
+    last = len(disk) // sector - 1
+    room = 2 + len(table) // sector
     head = bytearray(92)
-    struct.pack_into("<8sIIIIQ", head, 0, b"EFI PART", 0x10000, 92, 0, 0, lba)
+    struct.pack_into("<8sIIII", head, 0, b"EFI PART", 0x10000, 92, 0, 0)
+    struct.pack_into("<QQQQ", head, 24, lba, last + 1 - lba, room, last - room)
+    head[56:72] = DISK_GUID.bytes_le
     struct.pack_into("<QIII", head, 72, entries, count, step, zlib.crc32(table))
     struct.pack_into("<I", head, 16, zlib.crc32(head))
-    disk[lba * SECTOR : lba * SECTOR + 92] = head
+    disk[lba * sector : lba * sector + 92] = head
 
 
 def mbr(rows: list[tuple[int, int, int]], sectors: int) -> bytearray:

@@ -8,6 +8,9 @@
 #ifndef MODULE
 #define MODULE first
 #endif
+#ifndef MINIMUM
+#define MINIMUM 1
+#endif
 #define MDT_DEPEND 1
 #define MDT_VERSION 3
 
@@ -19,18 +22,21 @@ mod_start:
 	.data
 mod_data:
 	.quad 0x1122334455667788
-mod_range:
-	.long 1, 1, 1
+mod_this:
+	.long 1
 	.balign 8
 mod_version:
 	.long 1, MDT_VERSION
-	.quad mod_range, mod_name
+	.quad mod_this, mod_name
 	.section .rodata.str, "a"
 mod_name: .asciz QUOTE(MODULE)
 	.section set_modmetadata_set, "a"
 	.quad mod_version
 #ifdef NEEDS
 	.data
+mod_range:
+	.long MINIMUM, MINIMUM, MINIMUM + 1
+	.balign 8
 mod_depend:
 	.long 1, MDT_DEPEND
 	.quad mod_range, mod_needs
