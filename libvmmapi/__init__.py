@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from .memsize import parse_memsize
     from .regs import DESCRIPTORS, GENERAL, SELECTORS, Descriptor, Reg
     from .vcpu import VCPU
-    from .vm import VM, OpenFlags, StateClass, Topology, set_backend
+    from .vm import VM, OpenFlags, StateClass, Topology, set_backend, set_translate
     from .vmdir import list_vms, vm_path, vm_root
 
 __all__ = [
@@ -115,6 +115,7 @@ __all__ = [
     "lpc_names",
     "parse_memsize",
     "set_backend",
+    "set_translate",
     "vm_info",
     "vm_infos",
     "vm_path",
@@ -135,7 +136,7 @@ _MODULES = {
     "memsize": ("parse_memsize",),
     "regs": ("DESCRIPTORS", "GENERAL", "SELECTORS", "Descriptor", "Reg"),
     "vcpu": ("VCPU",),
-    "vm": ("VM", "OpenFlags", "StateClass", "Topology", "set_backend"),
+    "vm": ("VM", "OpenFlags", "StateClass", "Topology", "set_backend", "set_translate"),
     "vmdir": ("list_vms", "vm_path", "vm_root"),
 }
 

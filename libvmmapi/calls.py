@@ -15,7 +15,7 @@ from .memory import MemFlags
 from .memsize import parse_memsize
 from .regs import Descriptor, Reg
 from .vcpu import VCPU
-from .vm import VM, OpenFlags, get_ioctls, set_backend
+from .vm import VM, OpenFlags, get_ioctls, set_backend, set_translate
 
 # ---- lifetime ----
 vm_open = VM.open
@@ -27,6 +27,7 @@ vm_limit_rights = VM.limit_rights
 vm_get_device_fd = VM.fileno
 vm_get_ioctls = get_ioctls
 vm_set_backend = set_backend
+vm_set_translate = set_translate
 vm_serve = VM.serve
 vm_save = VM.save
 

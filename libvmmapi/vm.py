@@ -549,6 +549,14 @@ def set_backend(name: str) -> None:
     check(lib.vm_set_backend(_encode(name, "vm_set_backend")), "vm_set_backend", name)
 
 
+def set_translate(on: bool) -> None:
+    """Say whether software processors started from now on may make host code.
+
+    They may unless told otherwise here or by the environment's BHYVE_TRANSLATE=0.
+    """
+    lib.vm_set_translate(on)
+
+
 def get_ioctls() -> list[int]:
     """Return the numbers of all calls that a VM's owner answers."""
     count = ffi.new("size_t *")

@@ -290,6 +290,8 @@ open_vm(const char *name)
 		EPRINTLN("vmm.backend: unknown processor \"%s\"", backend);
 		return (-1);
 	}
+	if (!get_config_bool_default("vmm.soft.translate", true))
+		vm_set_translate(false);
 	flags = VMMAPI_OPEN_OWNER;
 	if (lpc_bootrom() != NULL)
 		flags |= VMMAPI_OPEN_CREATE | VMMAPI_OPEN_REINIT;

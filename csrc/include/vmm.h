@@ -135,6 +135,10 @@ extern const struct vmm_ops vmm_ops_soft;
  */
 int vmm_create(const char *name, const char *backend, struct vm **retvm);
 int vmm_set_backend(const char *backend); /* for the whole process */
+/* May the software processor make host code?  Where neither was said:
+ * $BHYVE_TRANSLATE ("0": no). */
+void vmm_set_translate(bool on);
+bool vmm_translate(void);
 int vmm_select_backend(struct vm *vm);	  /* state moves along */
 /* vCPUs are going to run: select the backend and start the VM's clock. */
 int vmm_start(struct vm *vm);

@@ -78,6 +78,9 @@ const char *vm_open_error(void);
 /* Ours: the backend of the VMs that this process opens from now on: "auto",
  * "kvm" or "soft".  EINVAL for another name. */
 int vm_set_backend(const char *backend);
+/* Ours: may hot code of software processors that start from now on be
+ * translated to host code (the default)? */
+void vm_set_translate(bool on);
 /* Ours: why the VM can only be destroyed or reinitialised (its owner died,
  * its state is damaged); "" when nothing is wrong. */
 const char *vm_trouble(struct vmctx *ctx);

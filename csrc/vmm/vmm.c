@@ -19,6 +19,7 @@
 #include "vmm_local.h"
 
 static char default_backend[8];
+static bool no_translate;
 
 static _Thread_local char error_text[256];
 
@@ -73,6 +74,20 @@ vmm_set_backend(const char *backend)
 	}
 	strcpy(default_backend, backend);
 	return (0);
+}
+
+void
+vmm_set_translate(bool on)
+{
+	no_translate = !on;
+}
+
+bool
+vmm_translate(void)
+{
+	const char *s = getenv("BHYVE_TRANSLATE");
+
+	return (!no_translate && (s == NULL || strcmp(s, "0") != 0));
 }
 
 bool

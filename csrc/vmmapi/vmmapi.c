@@ -74,6 +74,12 @@ vm_set_backend(const char *backend)
 	return (vmapi_error(vmm_set_backend(backend)));
 }
 
+void
+vm_set_translate(bool on)
+{
+	vmm_set_translate(on);
+}
+
 int
 vm_create(const char *name)
 {

@@ -23,16 +23,16 @@ from support import guestfiles
 
 #: name -> shell commands of the guest
 WORKLOADS = {
-    "md5sum": "dd if=/dev/zero bs=1M count=24 2>/dev/null | md5sum >/dev/null",
-    "sha256sum": "dd if=/dev/zero bs=1M count=8 2>/dev/null | sha256sum >/dev/null",
+    "md5sum": "dd if=/dev/zero bs=1M count=64 2>/dev/null | md5sum >/dev/null",
+    "sha256sum": "dd if=/dev/zero bs=1M count=24 2>/dev/null | sha256sum >/dev/null",
     "gzip": "gzip -c /bin/busybox >/dev/null",
     "awk": "awk 'BEGIN{for(i=0;i<400000;i++)s+=i*3;print s}' >/dev/null",
     "shell": "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done",
-    "seq": "seq 20000 >/dev/null",
-    "syscall": "dd if=/dev/zero of=/dev/null bs=1 count=150000 2>/dev/null",
-    "fork": "i=0; while [ $i -lt 150 ]; do /bin/busybox true; i=$((i+1)); done",
+    "seq": "seq 100000 >/dev/null",
+    "syscall": "dd if=/dev/zero of=/dev/null bs=1 count=400000 2>/dev/null",
+    "fork": "i=0; while [ $i -lt 400 ]; do /bin/busybox true; i=$((i+1)); done",
     "pipe": "yes | dd bs=64 count=30000 2>/dev/null | cat >/dev/null",
-    "sort": "seq 4000 | sort -r | md5sum >/dev/null",
+    "sort": "seq 20000 | sort -r | md5sum >/dev/null",
 }
 
 

@@ -92,7 +92,11 @@ def test_another_process_looks_in(machine: Machine, linux: tuple[str, str]) -> N
     boot(machine, linux, "2", "256M")
     stats = machine.ctl("--get-stats")
     assert stats.returncode == 0
-    for name in ("total number of vm exits", "number of times in/out was intercepted"):
+    for name in (
+        "total number of vm exits",
+        "number of times in/out was intercepted",
+        "Blocks translated",
+    ):
         assert re.search(rf"^{name}\s+[1-9]\d*$", stats.stdout, re.M), stats.stdout
     assert machine.ctl("--get-rip").stdout.startswith("rip[0]\t\t0x")
     assert machine.ctl("--get-active-cpus").stdout == "active cpus:\t 0, 1\n"
@@ -104,6 +108,17 @@ def test_another_process_looks_in(machine: Machine, linux: tuple[str, str]) -> N
     assert len(second.stderr.strip().splitlines()) == 1
     assert machine.ctl("--force-poweroff").returncode == 0
     assert machine.wait() == 1
+
+
+def test_without_the_translator(machine: Machine, linux: tuple[str, str]) -> None:
+    kernel, initrd = linux
+    line = ("--cmdline", "console=ttyS0 quiet")
+    machine.load("-m", "256M", "--kernel", kernel, "--initrd", initrd, *line)
+    machine.start("-m", "256M", "-o", "vmm.soft.translate=false")
+    machine.expect("GUEST-READY", 120)
+    stats = machine.ctl("--get-stats").stdout
+    assert re.search(r"^Blocks decoded\s+[1-9]\d*$", stats, re.M), stats
+    assert not re.search(r"^Blocks translated\s+[1-9]", stats, re.M), stats
 
 
 def test_a_killed_owner_is_told_and_destroyed(

@@ -11,7 +11,7 @@ from support.ownguests import own_guest
 #: Guests of system behaviour; each ends with a PASS line and a triple fault.
 NAMES = (
     "seg32", "strict32", "exc32", "priv32", "debug32", "task32",
-    "v86", "real16", "long64", "strict64", "mmio_event",
+    "v86", "real16", "long64", "strict64", "smc64", "mmio_event",
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ GUESTS = HERE.parent / "guests"
 FOLDERS = ("vmm", "vmm/io", "vmm/kvm", "vmm/soft", "vmm/soft/jit")
 NAMES = (
     "seg32", "strict32", "exc32", "priv32", "debug32", "task32",
-    "v86", "real16", "long64", "strict64", "mmio_event",
+    "v86", "real16", "long64", "strict64", "smc64", "mmio_event",
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
@@ -35,7 +35,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-@pytest.mark.parametrize("translate", ["0", "2"])
+@pytest.mark.parametrize("translate", ["0", "all"])
 @pytest.mark.parametrize("name", NAMES)
 def test_guest(runner: Path, tmp_path: Path, name: str, translate: str) -> None:
     """Once by the interpreter, once with every block translated at once."""

@@ -15,7 +15,6 @@
 
 #define SEQ_MAX 5
 
-static struct softvm svm;
 static struct block *blk;
 static uint8_t code[4096] __attribute__((aligned(4096)));
 static uint8_t mem_in[DATA_LEN], mem_int[DATA_LEN];
@@ -29,6 +28,12 @@ vmm_gpa2hva(struct vm *vm, uint64_t gpa, size_t len, int prot)
 	(void)len;
 	(void)prot;
 	return (code + (gpa & 4095));
+}
+
+bool
+vmm_translate(void)
+{
+	return (true);
 }
 
 struct block *
@@ -46,8 +51,7 @@ jit_setup(struct softcpu *cpu)
 	blk = aligned_alloc(64, 8192);
 	if (cpu->core == NULL || blk == NULL)
 		exit(2);
-	cpu->svm = &svm;
-	setenv("BHYVE_TRANSLATE", "2", 1);
+	setenv("BHYVE_TRANSLATE", "all", 1);
 	jit_init(cpu);
 	return (cpu->core->jit != NULL);
 }

@@ -81,7 +81,6 @@ block_init(struct softcpu *cpu)
 	}
 	for (unsigned i = 0; i < 1u << JC_BITS; i++)
 		cpu->jc[i].tag = ~0ull;
-	jit_init(cpu);
 	return (0);
 }
 

@@ -139,6 +139,7 @@ struct soft_core {
 	uint64_t jcpages[1024 / 64]; /* pages (hashed) with entries in jc */
 	struct block *scratch_mem; /* the block that is not kept */
 	struct jit *jit; /* the translator's cache, or NULL */
+	bool jit_asked;	 /* jit_init() was here */
 
 	/* --- TLBs (tlb.c) --- */
 	struct tlbx x[TLB_KINDS][TLB_SIZE];

@@ -430,6 +430,8 @@ soft_run(void *vcpui, const struct vm_entry *entry, struct vm_exit *vme)
 	struct softcpu *cpu = vcpui;
 
 	cpu->vme = vme;
+	if (unlikely(!cpu->core->jit_asked))
+		jit_init(cpu);
 	req_enter(cpu);
 	soft_fpu_enter(cpu);
 	soft_entry_cmd(cpu, entry);

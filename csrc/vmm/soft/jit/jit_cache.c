@@ -276,27 +276,27 @@ static uint32_t
 jit_wanted(void)
 {
 	const char *s = getenv("BHYVE_TRANSLATE");
-	unsigned long v;
-	char *end;
 
-	if (s == NULL)
+#ifndef __x86_64__
+	return (0);
+#endif
+	if (!vmm_translate())
 		return (0);
-	v = strtoul(s, &end, 10);
-	if (*s == '\0' || *end != '\0' || v > 60000)
-		return (0);
-	return (v == 1 ? JIT_HOT : v == 2 ? 1 : (uint32_t)v);
+	return (s != NULL && strcmp(s, "all") == 0 ? 1 : JIT_HOT);
 }
 
+/* Called when the vCPU runs for the first time: it has no block yet. */
 void
 jit_init(struct softcpu *cpu)
 {
 	struct jit *j;
-	uint32_t hot = jit_wanted();
+	uint32_t hot;
 
-#ifndef __x86_64__
-	hot = 0;
-#endif
-	if (hot == 0 || cpu->svm->stepper)
+	if (cpu->core->jit_asked)
+		return;
+	cpu->core->jit_asked = true;
+	hot = jit_wanted();
+	if (hot == 0)
 		return;
 	j = calloc(1, sizeof(*j));
 	if (j == NULL || !jit_map(j)) {
