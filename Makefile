@@ -36,9 +36,9 @@ $(O)/guests/%.elf: tests/guests/%.S tests/guests/guest.ld $(wildcard tests/guest
 	$(CC) -m32 -c -g -Itests/guests -o $(@:.elf=.o) $<
 	ld -m elf_i386 -nostdlib --no-warn-rwx-segments -T tests/guests/guest.ld -o $@ $(@:.elf=.o)
 
-$(O)/guests/%.elf: tests/guests/%.c tests/guests/guest.ld
+$(O)/guests/%.elf: tests/guests/%.c tests/guests/guest.ld $(wildcard tests/guests/*.h)
 	@mkdir -p $(dir $@)
-	$(CC) $(GUESTFLAGS) -c -o $(@:.elf=.o) $<
+	$(CC) $(GUESTFLAGS) -Itests/guests -c -o $(@:.elf=.o) $<
 	ld -m elf_i386 -nostdlib --no-warn-rwx-segments -T tests/guests/guest.ld -o $@ $(@:.elf=.o)
 
 # An editable install in the running interpreter's environment.

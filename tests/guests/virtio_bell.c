@@ -4,46 +4,11 @@
  * Between batches it masks the vector, programs it anew, and moves the BARs.
  * Says PASS, then waits; each sector begins with its number.
  */
-#include <stdint.h>
+#include "vguest.h"
 
-#define COM1 0x3f8
-#define LAPIC 0xfee00000u
-#define DEV (0x80000000u | 3u << 11)
 #define BATCH 200u
 #define QMAX 256u
 
-__asm__(".section .multiboot, \"a\"\n"
-	".balign 4\n"
-	".long 0x1badb002, 0, -0x1badb002\n"
-	".text\n"
-	".globl _start\n"
-	"_start: movl $stack + 16384, %esp\n"
-	"lgdt gdt_ptr\n"
-	"ljmp $8, $1f\n"
-	"1: movw $16, %ax\n"
-	"movw %ax, %ds\n movw %ax, %es\n movw %ax, %ss\n"
-	"call guest_main\n"
-	"2: sti\n hlt\n jmp 2b\n"
-	"isr41: lock incl ticks\n movl $0, 0xfee000b0\n iretl\n"
-	"isr42: lock incl ticks + 4\n movl $0, 0xfee000b0\n iretl\n"
-	".data\n"
-	".balign 8\n"
-	"gdt: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff\n"
-	"gdt_ptr: .word 23\n .long gdt\n"
-	".text\n");
-
-struct desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags, next;
-};
-
-void guest_main(void);
-extern void isr41(void), isr42(void);
-
-uint8_t stack[16384];
-volatile uint32_t ticks[2];
-static uint64_t idt[0x50];
 static uint8_t ring[3 * 4096] __attribute__((__aligned__(4096)));
 static volatile uint8_t status;
 static struct {
@@ -53,83 +18,6 @@ static struct {
 static volatile uint32_t data[128];
 static uint32_t io, common, notify, table, qsize, total;
 static int modern;
-
-static void
-outb(uint16_t port, uint8_t v)
-{
-	__asm__ volatile("outb %0, %1" ::"a"(v), "Nd"(port));
-}
-static void
-outw(uint16_t port, uint16_t v)
-{
-	__asm__ volatile("outw %0, %1" ::"a"(v), "Nd"(port));
-}
-static void
-outl(uint16_t port, uint32_t v)
-{
-	__asm__ volatile("outl %0, %1" ::"a"(v), "Nd"(port));
-}
-static uint32_t
-inl(uint16_t port)
-{
-	uint32_t v;
-
-	__asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
-	return (v);
-}
-static uint16_t
-inw(uint16_t port)
-{
-	uint16_t v;
-
-	__asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port));
-	return (v);
-}
-
-#define M8(a) (*(volatile uint8_t *)(uintptr_t)(a))
-#define M16(a) (*(volatile uint16_t *)(uintptr_t)(a))
-#define M32(a) (*(volatile uint32_t *)(uintptr_t)(a))
-
-static void
-say(const char *s)
-{
-	for (; *s != '\0'; s++)
-		outb(COM1, (uint8_t)*s);
-}
-
-static void
-check(int ok, const char *what)
-{
-	if (ok)
-		return;
-	say("FAIL ");
-	say(what);
-	say("\n");
-	for (;;)
-		__asm__ volatile("sti; hlt");
-}
-
-static uint32_t
-cfg_read(uint32_t reg)
-{
-	outl(0xcf8, DEV | reg);
-	return (inl(0xcfc));
-}
-static void
-cfg_write(uint32_t reg, uint32_t v)
-{
-	outl(0xcf8, DEV | reg);
-	outl(0xcfc, v);
-}
-
-static void
-gate(int vec, void (*isr)(void))
-{
-	uint32_t a = (uint32_t)(uintptr_t)isr;
-
-	idt[vec] = (a & 0xffff) | 8u << 16 | (uint64_t)0x8e00 << 32 |
-	    (uint64_t)(a >> 16) << 48;
-}
 
 static struct desc *
 descs(void)
@@ -204,40 +92,19 @@ batch(int which)
 	}
 }
 
-static void
-msix_entry(uint32_t vec, uint32_t control)
-{
-	M32(table + 16) = LAPIC;
-	M32(table + 20) = 0;
-	M32(table + 24) = vec;
-	M32(table + 28) = control;
-}
-
-static void
-msix_on(void)
-{
-	uint32_t cap = cfg_read(0x34) & 0xff;
-
-	while (cap != 0 && (cfg_read(cap) & 0xff) != 0x11)
-		cap = cfg_read(cap) >> 8 & 0xff;
-	check(cap != 0, "MSI-X");
-	msix_entry(0x41, 0);
-	cfg_write(cap, cfg_read(cap) | 0x80000000u);
-}
-
 /* The vector is masked: its message waits, and comes when it is open. */
 static void
 masked(void)
 {
 	uint32_t n = ticks[0];
 
-	msix_entry(0x41, 1);
+	msix_entry(table, 1, 0x41, 1);
 	submit(7);
 	__asm__ volatile("sti");
 	while (used()[1] != avail()[1])
 		__asm__ volatile("pause");
 	check(ticks[0] == n, "masked");
-	msix_entry(0x41, 0);
+	msix_entry(table, 1, 0x41, 0);
 	wait_tick(0, n + 1);
 	done(7);
 }
@@ -247,9 +114,9 @@ both_vectors(void)
 {
 	batch(0);
 	masked();
-	msix_entry(0x42, 0);
+	msix_entry(table, 1, 0x42, 0);
 	batch(1);
-	msix_entry(0x41, 0);
+	msix_entry(table, 1, 0x41, 0);
 }
 
 static void
@@ -314,22 +181,10 @@ modern_bar(uint32_t bar)
 void
 guest_main(void)
 {
-	struct {
-		uint16_t limit;
-		uint32_t base;
-	} __attribute__((__packed__)) ptr = { sizeof(idt) - 1,
-		(uint32_t)(uintptr_t)idt };
-
-	outb(0x21, 0xff);
-	outb(0xa1, 0xff);
-	gate(0x41, isr41);
-	gate(0x42, isr42);
-	__asm__ volatile("lidt %0" ::"m"(ptr));
-	M32(LAPIC + 0xf0) = 0x1ff;
-	check(cfg_read(0) == 0x10011af4, "virtio-blk in slot 3");
-	cfg_write(4, cfg_read(4) | 7);
+	start(0x10011af4);
 	io = cfg_read(0x10) & ~3u;
 	table = cfg_read(0x14) & ~15u;
+	msix_entry(table, 1, 0x41, 0);
 	msix_on();
 	legacy();
 	zero_ring();
