@@ -1,6 +1,7 @@
 /*
  * A small virtio driver for the fake machine.
  */
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -158,4 +159,19 @@ drv_wait(struct drv *d, int q)
 		usleep(500);
 	}
 	return (-1);
+}
+
+void
+drv_make_image(const char *path, int sectors)
+{
+	static uint8_t sector[512];
+	int fd, i;
+
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	CHECK(fd >= 0);
+	for (i = 0; i < sectors; i++) {
+		memset(sector, i, sizeof(sector));
+		CHECK(write(fd, sector, sizeof(sector)) == sizeof(sector));
+	}
+	close(fd);
 }

@@ -34,4 +34,7 @@ void drv_kick(struct drv *d, int q);
 int64_t drv_wait(struct drv *d, int q);
 uint64_t drv_features(struct drv *d);
 
+/* A file of 512-byte sectors, each filled with its number's low byte. */
+void drv_make_image(const char *path, int sectors);
+
 #endif

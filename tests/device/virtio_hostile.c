@@ -43,18 +43,9 @@ struct hdr {
 static void
 make_image(const char *dir)
 {
-	static uint8_t sector[512];
-	int fd, i;
-
 	snprintf(image, sizeof(image), "%s/disk.img", dir);
 	snprintf(sockpath, sizeof(sockpath), "%s/port", dir);
-	fd = open(image, O_RDWR | O_CREAT | O_TRUNC, 0600);
-	CHECK(fd >= 0);
-	for (i = 0; i < DISK_SECTORS; i++) {
-		memset(sector, i, sizeof(sector));
-		CHECK(write(fd, sector, sizeof(sector)) == sizeof(sector));
-	}
-	close(fd);
+	drv_make_image(image, DISK_SECTORS);
 }
 
 static void
