@@ -77,6 +77,7 @@ struct vring_used {
 #define VIRTIO_RING_F_INDIRECT_DESC (1UL << 28)
 #define VIRTIO_RING_F_EVENT_IDX (1UL << 29)
 #define VIRTIO_F_VERSION_1 (1UL << 32)
+#define VIRTIO_F_RING_PACKED (1UL << 34)
 
 /* ---- PCI identities (4.1.2) ---- */
 #define VIRTIO_VENDOR 0x1af4
@@ -130,7 +131,8 @@ struct virtio_consts {
 	int (*vc_cfgwrite)(void *dev, int offset, int size, uint32_t val);
 	/* The driver's features; may be NULL. */
 	void (*vc_apply_features)(void *dev, uint64_t features);
-	/* What the device can do; the transport adds VIRTIO_F_VERSION_1. */
+	/* What the device can do; the transport adds VIRTIO_F_VERSION_1, and
+	 * offers VIRTIO_F_RING_PACKED only with virtio.packed=true. */
 	uint64_t vc_hv_caps;
 	/* DRIVER_OK was set; may be NULL. */
 	void (*vc_driver_ok)(void *dev);
@@ -140,7 +142,8 @@ struct virtio_consts {
 #define VQ_BROKED 0x02 /* the guest did something that stops the queue */
 #define VQ_NOKICK 0x04 /* vq_kick_disable() */
 
-struct vq_chain; /* what the device holds of a chain (virtio_vq.c) */
+struct vq_chain;  /* what the device holds of a chain */
+struct vq_layout; /* how rings lie in memory */
 
 struct vqueue_info {
 	/* Set by the device: the largest (and legacy) ring size, a power of
@@ -164,16 +167,25 @@ struct vqueue_info {
 	uint64_t vq_gpa_avail;
 	uint64_t vq_gpa_used;
 
+	const struct vq_layout *vq_layout;
 	uint16_t vq_last_avail; /* next entry of the avail ring to take */
 	uint16_t vq_next_used;	/* next entry of the used ring to fill */
+	/* Packed rings: the laps of these two, */
+	bool vq_avail_wrap, vq_used_wrap;
+	/* entries filled and not published, the first one and its flags, */
+	uint16_t vq_nfilled, vq_first_filled, vq_first_flags;
+	uint16_t vq_nended; /* entries used since the last endchains, */
+	uint16_t vq_next_record; /* and where a free record is sought. */
 	uint16_t vq_save_used;	/* vq_next_used at the last endchains */
 	uint16_t vq_nheld;	/* chains that the device holds */
+	uint16_t vq_ntaken;	/* chains ever taken: place in vq_heads */
 	struct vring_desc *vq_desc; /* host addresses */
 	struct vring_avail *vq_avail;
 	struct vring_used *vq_used;
+	uint64_t vq_desc_gpa; /* packed */
 	uint64_t vq_used_gpa;
 	struct vq_chain *vq_chains; /* [vq_maxsize], by head */
-	uint16_t *vq_heads; /* [vq_maxsize], heads in the order taken */
+	uint16_t *vq_heads; /* [vq_maxsize], in the order taken */
 };
 
 /* The transport's part of a device: first member of the device's softc or
@@ -191,6 +203,7 @@ struct virtio_softc {
 	uint8_t vs_isr;
 	_Atomic uint8_t vs_status;
 	bool vs_modern;		/* the BAR of the modern interface exists */
+	bool vs_packed;		/* packed rings may be offered */
 	_Atomic uint8_t vs_cfggen; /* config_generation */
 	uint16_t vs_curq;
 	uint16_t vs_msix_cfg_idx;
@@ -206,7 +219,7 @@ struct virtio_softc {
 struct vi_req {
 	int readable;
 	int writable;
-	unsigned int idx; /* the chain's head */
+	unsigned int idx; /* what the chain is known by, below vq_qsize */
 };
 
 /* ---- set-up (virtio.c) ---- */

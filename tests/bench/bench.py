@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import blkbench
 import netbench
 
 from support import fbsdimage, guestfiles
@@ -173,6 +174,27 @@ def resident() -> float:
         vm.close()
 
 
+def disk_ours(work: str) -> float:
+    """Return what a load on virtio-blk reaches on the software processor."""
+    kernel, initrd, image = blkbench.guest(CACHE, work)
+    load = ["--kernel", kernel, "--initrd", initrd, "--cmdline", blkbench.CMDLINE]
+    vm = Bhyve("soft", "512M", load)
+    try:
+        with vm.start("1", f"3,virtio-blk,{image}") as process:
+            return blkbench.result(process)
+    finally:
+        vm.close()
+
+
+def disk_qemu(work: str) -> float:
+    """Return the same of QEMU's TCG."""
+    kernel, initrd, image = blkbench.guest(CACHE, work)
+    load = ["-kernel", kernel, "-initrd", initrd, "-append", blkbench.CMDLINE]
+    load += ["-drive", f"file={image},format=raw,if=virtio"]
+    with qemu("tcg", "512M", load) as process:
+        return blkbench.result(process)
+
+
 #: Another process that asks for all that bhyvectl shows of a vCPU, without end.
 ASKER = """
 from libvmmapi import VM, Reg
@@ -317,6 +339,16 @@ FIGURES: dict[str, tuple[str, Callable[[], float], Callable[[], float] | None]] 
         "Mbit/s",
         lambda: _net_ours("-R"),
         lambda: _net_qemu("-R"),
+    ),
+    "virtio-blk 4 KiB random reads, soft vs TCG": (
+        "1/s",
+        lambda: disk_ours("iops"),
+        lambda: disk_qemu("iops"),
+    ),
+    "virtio-blk 1 MiB sequential reads, soft vs TCG": (
+        "MB/s",
+        lambda: disk_ours("seq"),
+        lambda: disk_qemu("seq"),
     ),
     "exec to first guest output": ("s", first_instruction, None),
     "resident beside the guest": ("MiB", resident, None),

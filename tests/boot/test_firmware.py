@@ -117,12 +117,23 @@ def test_seabios_boots_a_sector(
     assert machine.wait() == 0
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "virtio-blk,{empty} virtio-blk,{boot}",
+        "ahci-hd,{empty} ahci-hd,{boot}",
+        "ahci,hd:{empty},hd:{empty} ahci,hd:{empty},hd:{empty},hd:{boot}",
+        "ahci-hd,{empty} nvme,{boot}",
+        "nvme,{empty} virtio-blk,{boot}",
+    ],
+)
 def test_bootindex_beats_the_slots_order(
-    machine: Machine, bios: str, tmp_path: Path
+    machine: Machine, bios: str, tmp_path: Path, kind: str
 ) -> None:
     empty = tmp_path / "empty.img"
     empty.write_bytes(bytes(1 << 20))
-    disks = (f"3,virtio-blk,{empty}", f"4,virtio-blk,{sector(tmp_path, 1 << 20)}")
+    names = kind.format(empty=empty, boot=sector(tmp_path, 1 << 20)).split()
+    disks = (f"3,{names[0]}", f"4,{names[1]}")
     start_bios(machine, bios, "-s", disks[0], "-s", f"{disks[1]},bootindex=0")
     machine.expect("SECTOR-RUNS")
 

@@ -135,6 +135,13 @@ pci_parse_legacy_config(nvlist_t *nvl, const char *opt)
 	return (set_config_value_node(nvl, copy, value));
 }
 
+int
+qemu_fwcfg_add_boot_device(
+    struct pci_devinst *pi, int bootindex, const char *path)
+{
+	return (0);
+}
+
 struct mevent *
 mevent_add(int fd, enum ev_type type, mevent_func_t func, void *param)
 {

@@ -100,6 +100,8 @@ drv_start(struct drv *d, uint64_t features, int nq)
 	drv_reset(d);
 	set_status(d, 3);
 	features &= drv_features(d);
+	if (!d->packed)
+		features &= ~VIRTIO_F_RING_PACKED;
 	if (d->modern) {
 		bar_out(d->pi, MODERN_BAR, 8, 4, 0);
 		bar_out(d->pi, MODERN_BAR, 12, 4, (uint32_t)features);

@@ -14,6 +14,7 @@
 struct drv {
 	struct pci_devinst *pi;
 	bool modern;
+	bool packed; /* take packed rings when they are offered */
 	uint16_t qsize; /* of every queue */
 	uint16_t avail[40]; /* next index */
 	uint16_t used[40];

@@ -508,3 +508,40 @@ nvme_io_cmd(
 		return (NVME_SC_INVALID_OPCODE);
 	}
 }
+
+/* ---- the end ---- */
+
+static void
+nvme_shutdown_done(struct blockif_req *br, int err)
+{
+	struct nvme_softc *sc = br->br_param;
+
+	pthread_mutex_lock(&sc->sc_mtx);
+	sc->sc_shn_busy = sc->sc_shn_again;
+	sc->sc_shn_again = false;
+	if (sc->sc_shn_busy)
+		(void)blockif_flush(sc->sc_bctx, br);
+	else if ((sc->sc_csts & CSTS_SHST) == CSTS_SHST_OCCURRING)
+		sc->sc_csts ^= CSTS_SHST_OCCURRING | CSTS_SHST_DONE;
+	pthread_mutex_unlock(&sc->sc_mtx);
+}
+
+void
+nvme_shutdown(struct nvme_softc *sc)
+{
+	sc->sc_csts &= ~CSTS_SHST;
+	if (sc->sc_bctx == NULL) {
+		sc->sc_csts |= CSTS_SHST_DONE;
+		return;
+	}
+	sc->sc_csts |= CSTS_SHST_OCCURRING;
+	/* One from before a reset may have begun before the last write. */
+	if (sc->sc_shn_busy) {
+		sc->sc_shn_again = true;
+		return;
+	}
+	sc->sc_shn_busy = true;
+	sc->sc_shn.br_callback = nvme_shutdown_done;
+	sc->sc_shn.br_param = sc;
+	(void)blockif_flush(sc->sc_bctx, &sc->sc_shn);
+}

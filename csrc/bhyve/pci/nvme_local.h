@@ -98,6 +98,11 @@ struct nvme_cq {
 
 enum nvme_op { NOP_READ, NOP_WRITE, NOP_ZERO, NOP_FLUSH, NOP_DELETE };
 
+/* CSTS, shutdown status. */
+#define CSTS_SHST 0x0000000cu
+#define CSTS_SHST_OCCURRING 0x00000004u
+#define CSTS_SHST_DONE 0x00000008u
+
 struct nvme_softc;
 
 /* A command that the back end works on. */
@@ -138,6 +143,8 @@ struct nvme_softc {
 	uint64_t sc_asq, sc_acq;
 	bool sc_lintr;
 	bool sc_stopping;
+	struct blockif_req sc_shn; /* the flush of a shutdown */
+	bool sc_shn_busy, sc_shn_again;
 	/* Queues, of which 0 are the admin ones; sc_maxq + 1 of each. */
 	struct nvme_sq *sc_sq;
 	struct nvme_cq *sc_cq;
@@ -183,6 +190,8 @@ uint16_t nvme_copyout(struct nvme_softc *sc, const struct nvme_cmd *cmd,
     const void *buf, uint32_t len);
 /* Erase everything; an operation of the back end's. */
 uint16_t nvme_erase(struct nvme_softc *sc, struct nvme_req *req);
+/* CC.SHN: everything goes to stable storage, then CSTS.SHST says so. */
+void nvme_shutdown(struct nvme_softc *sc);
 /* A free request for an I/O command, or NULL. */
 struct nvme_req *nvme_get_req(struct nvme_softc *sc);
 

@@ -2,7 +2,6 @@
  * AHCI host bus adapter (Serial ATA AHCI 1.3.1): options, the HBA's
  * registers, interrupts.  Disks and CD drives sit on up to 32 ports.
  */
-#include <sys/stat.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include "debug.h"
 #include "net_utils.h"
 #include "pci_emul.h"
+#include "qemu_fwcfg.h"
 
 /* Generic host control (3.1). */
 #define AHCI_CAP 0x00
@@ -318,7 +318,6 @@ ahci_port_ident(struct ahci_port *p, nvlist_t *node)
 {
 	uint8_t digest[16];
 	const char *path, *text;
-	struct stat sb;
 
 	path = blockif_path(p->bctx);
 	text = get_config_value_node(node, "ser");
@@ -339,8 +338,7 @@ ahci_port_ident(struct ahci_port *p, nvlist_t *node)
 	snprintf(p->rev, sizeof(p->rev), "%s", text != NULL ? text : "001");
 	p->nmrr = (unsigned int)get_config_int_node_default(
 	    node, "nmrr", 0, 0, 0xfffe);
-	/* A hole in a file reads as zeroes; a device need not do so. */
-	p->rzat = stat(path, &sb) == 0 && S_ISREG(sb.st_mode);
+	p->rzat = blockif_delete_zeroes(p->bctx);
 }
 
 /* One child of the node "port". */
@@ -378,6 +376,10 @@ ahci_open_port(void *arg, const char *name, nvlist_t *node, const char *value)
 		EPRINTLN("ahci: out of memory");
 		return (1);
 	}
+	snprintf(ident, sizeof(ident), "/drive@%lx/disk@0", num);
+	if (qemu_fwcfg_add_boot_device(
+		pi, blockif_bootindex(p->bctx), ident) != 0)
+		return (1);
 	p->type = *type == 'c' ? AHCI_CD : AHCI_HD;
 	ahci_port_ident(p, node);
 	sc->sc_pi_mask |= 1u << num;

@@ -14,6 +14,7 @@
 #include "net_utils.h"
 #include "nvme_local.h"
 #include "pci_emul.h"
+#include "qemu_fwcfg.h"
 #include "vmmapi.h"
 
 /* Controller registers (3.1). */
@@ -34,8 +35,6 @@
 #define NVME_CSTS 0x1c
 #define CSTS_RDY 0x00000001u
 #define CSTS_CFS 0x00000002u
-#define CSTS_SHST 0x0000000cu
-#define CSTS_SHST_DONE 0x00000008u
 #define NVME_AQA 0x24
 #define NVME_ASQ_LO 0x28
 #define NVME_ASQ_HI 0x2c
@@ -343,9 +342,8 @@ nvme_write_cc(struct nvme_softc *sc, uint32_t val)
 		nvme_reset(sc);
 	else if ((old & CC_EN) == 0 && (val & CC_EN) != 0)
 		nvme_enable(sc);
-	if ((val & CC_SHN) != 0)
-		sc->sc_csts =
-		    (sc->sc_csts & ~CSTS_SHST) | CSTS_SHST_DONE;
+	if ((val & CC_SHN) != 0 && (old & CC_SHN) == 0)
+		nvme_shutdown(sc);
 }
 
 /*
@@ -746,6 +744,10 @@ pci_nvme_init(struct pci_devinst *pi, nvlist_t *nvl)
 	    "nqn.2013-12.org.freebsd:bhyve-%.128s-%d-%d-%d",
 	    name != NULL ? name : "vm", pi->pi_bus, pi->pi_slot, pi->pi_func);
 	nvme_reset(sc);
+	if (sc->sc_bctx != NULL &&
+	    qemu_fwcfg_add_boot_device(pi, blockif_bootindex(sc->sc_bctx),
+		"/namespace@1,0") != 0)
+		goto fail;
 	if (sc->sc_bctx != NULL &&
 	    blockif_register_resize_callback(sc->sc_bctx, nvme_resized, sc) !=
 		0) {

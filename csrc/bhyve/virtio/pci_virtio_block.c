@@ -43,7 +43,7 @@
 #define VTBLK_S_HOSTCAPS                                               \
 	(VTBLK_F_SEG_MAX | VTBLK_F_BLK_SIZE | VTBLK_F_FLUSH |          \
 	    VTBLK_F_TOPOLOGY | VIRTIO_RING_F_INDIRECT_DESC |           \
-	    VIRTIO_RING_F_EVENT_IDX)
+	    VIRTIO_RING_F_EVENT_IDX | VIRTIO_F_RING_PACKED)
 
 /* The most that one discard covers, and one write of zeroes. */
 #define VTBLK_MAX_DISCARD_SECT ((16U << 20) / VTBLK_BSIZE)

@@ -118,6 +118,7 @@ vi_set_io_bar(struct virtio_softc *vs, int barnum)
 	    VIRTIO_PCI_CONFIG_MSI + vs->vs_vc->vc_cfgsize);
 	if (error == 0 && get_config_bool_default("virtio.modern", true))
 		error = vi_modern_init(vs);
+	vs->vs_packed = get_config_bool_default("virtio.packed", false);
 	if (error != 0)
 		EPRINTLN("%s: cannot allocate BARs: %s", vs->vs_vc->vc_name,
 		    strerror(error));
@@ -233,8 +234,11 @@ vi_device_broken(struct virtio_softc *vs)
 uint64_t
 vi_hv_caps(struct virtio_softc *vs)
 {
-	return (vs->vs_vc->vc_hv_caps |
-	    (vs->vs_modern ? VIRTIO_F_VERSION_1 : 0));
+	uint64_t caps = vs->vs_vc->vc_hv_caps;
+
+	if (!vs->vs_modern || !vs->vs_packed)
+		caps &= ~VIRTIO_F_RING_PACKED;
+	return (caps | (vs->vs_modern ? VIRTIO_F_VERSION_1 : 0));
 }
 
 struct vqueue_info *

@@ -1,6 +1,6 @@
 /*
- * Split virtqueues (Virtual I/O Device specification 1.1, 2.6) as a device
- * sees them.
+ * Virtqueues as a device sees them, whatever the layout of their rings
+ * (virtio_split.c, virtio_packed.c).
  *
  * The rings are guest memory that other processors change at any time: each
  * field is read once, checked, and used from the copy.  What the device
@@ -11,24 +11,8 @@
 
 #include "bhyverun.h"
 #include "debug.h"
-#include "virtio.h"
+#include "virtio_local.h"
 #include "vmmapi.h"
-
-/* Descriptors that one chain may have, its indirect table included. */
-#define VQ_MAX_DESCRIPTORS 512
-#define VQ_ADDR_ALIGNED(a, n) (((a) & ((uint64_t)(n)-1)) == 0)
-
-/* Guest memory that the device may write, for vm_dirty_gpa(). */
-struct vq_seg {
-	uint64_t gpa;
-	uint32_t len;
-};
-
-struct vq_chain {
-	bool held;
-	uint32_t nseg, capacity;
-	struct vq_seg *seg;
-};
 
 /* ---- guest memory ---- */
 
@@ -51,49 +35,10 @@ vi_gpa2host(struct virtio_softc *vs, uint64_t gpa, size_t len)
 	return (paddr_guest2host(vs->vs_pi->pi_vmctx, gpa, len));
 }
 
-static bool
-has_feature(const struct vqueue_info *vq, uint64_t feature)
+bool
+vq_has_feature(const struct vqueue_info *vq, uint64_t feature)
 {
 	return ((vq->vq_vs->vs_negotiated_caps & feature) != 0);
-}
-
-static uint16_t
-ring_load(const uint16_t *field)
-{
-	return (__atomic_load_n(field, __ATOMIC_ACQUIRE));
-}
-
-static void
-ring_store(uint16_t *field, uint16_t val)
-{
-	__atomic_store_n(field, val, __ATOMIC_RELEASE);
-}
-
-static uint16_t *
-used_event(struct vqueue_info *vq)
-{
-	return (&vq->vq_avail->ring[vq->vq_qsize]);
-}
-
-static uint16_t *
-avail_event(struct vqueue_info *vq)
-{
-	return ((uint16_t *)&vq->vq_used->ring[vq->vq_qsize]);
-}
-
-static size_t
-used_size(const struct vqueue_info *vq)
-{
-	return (sizeof(struct vring_used) +
-	    (size_t)vq->vq_qsize * sizeof(struct vring_used_elem) +
-	    sizeof(uint16_t));
-}
-
-static void
-used_dirty(struct vqueue_info *vq)
-{
-	vm_dirty_gpa(
-	    vq->vq_vs->vs_pi->pi_vmctx, vq->vq_used_gpa, used_size(vq));
 }
 
 /* ---- a queue's life ---- */
@@ -116,7 +61,7 @@ vq_reset(struct vqueue_info *vq)
 	vq->vq_last_avail = 0;
 	vq->vq_next_used = 0;
 	vq->vq_save_used = 0;
-	vq->vq_nheld = 0;
+	vq->vq_nheld = vq->vq_ntaken = vq->vq_next_record = 0;
 	vq->vq_pfn = 0;
 	vq->vq_gpa_desc = vq->vq_gpa_avail = vq->vq_gpa_used = 0;
 	vq->vq_msix_idx = VIRTIO_MSI_NO_VECTOR;
@@ -141,32 +86,20 @@ vq_alloc(struct vqueue_info *vq)
 }
 
 static void
-vq_enable(
-    struct vqueue_info *vq, uint64_t desc, uint64_t avail, uint64_t used)
+vq_enable(struct vqueue_info *vq, const struct vq_layout *layout,
+    uint64_t desc, uint64_t avail, uint64_t used)
 {
-	struct virtio_softc *vs = vq->vq_vs;
-	size_t n = vq->vq_qsize;
+	const char *why;
 
-	if (!VQ_ADDR_ALIGNED(desc, 16) || !VQ_ADDR_ALIGNED(avail, 2) ||
-	    !VQ_ADDR_ALIGNED(used, 4)) {
-		vq_broken(vq, "rings are not aligned");
-		return;
-	}
-	vq->vq_desc = vi_gpa2host(vs, desc, n * sizeof(struct vring_desc));
-	vq->vq_avail = vi_gpa2host(vs, avail,
-	    sizeof(struct vring_avail) + (n + 1) * sizeof(uint16_t));
-	vq->vq_used = vi_gpa2host(vs, used, used_size(vq));
-	if (vq->vq_desc == NULL || vq->vq_avail == NULL ||
-	    vq->vq_used == NULL) {
-		vq_broken(vq, "rings are not in memory");
-		return;
-	}
-	if (!vq_alloc(vq)) {
-		vq_broken(vq, "out of memory");
-		return;
-	}
-	vq->vq_used_gpa = used;
+	vq->vq_layout = layout;
 	vq->vq_last_avail = vq->vq_next_used = vq->vq_save_used = 0;
+	why = layout->vl_map(vq, desc, avail, used);
+	if (why == NULL && !vq_alloc(vq))
+		why = "out of memory";
+	if (why != NULL) {
+		vq_broken(vq, why);
+		return;
+	}
 	atomic_fetch_or(&vq->vq_flags, VQ_ALLOC);
 }
 
@@ -180,13 +113,16 @@ vq_enable_legacy(struct vqueue_info *vq)
 	used = avail + sizeof(struct vring_avail) +
 	    (vq->vq_qsize + 1UL) * sizeof(uint16_t);
 	used = (used + VRING_ALIGN - 1) & ~(uint64_t)(VRING_ALIGN - 1);
-	vq_enable(vq, desc, avail, used);
+	vq_enable(vq, &vq_split_layout, desc, avail, used);
 }
 
 void
 vq_enable_modern(struct vqueue_info *vq)
 {
-	vq_enable(vq, vq->vq_gpa_desc, vq->vq_gpa_avail, vq->vq_gpa_used);
+	vq_enable(vq,
+	    vq_has_feature(vq, VIRTIO_F_RING_PACKED) ? &vq_packed_layout :
+						       &vq_split_layout,
+	    vq->vq_gpa_desc, vq->vq_gpa_avail, vq->vq_gpa_used);
 }
 
 bool
@@ -203,30 +139,10 @@ vq_ring_ready(struct vqueue_info *vq)
 
 /* ---- taking chains ---- */
 
-/*
- * How many chains wait.  Before "none", a driver that goes by the event
- * index is told to notify for the next one.
- */
-static uint16_t
-vq_pending(struct vqueue_info *vq)
-{
-	uint16_t n;
-
-	n = (uint16_t)(ring_load(&vq->vq_avail->idx) - vq->vq_last_avail);
-	if (n == 0 && has_feature(vq, VIRTIO_RING_F_EVENT_IDX) &&
-	    (atomic_load(&vq->vq_flags) & VQ_NOKICK) == 0) {
-		ring_store(avail_event(vq), vq->vq_last_avail);
-		atomic_thread_fence(memory_order_seq_cst);
-		n = (uint16_t)(ring_load(&vq->vq_avail->idx) -
-		    vq->vq_last_avail);
-	}
-	return (n);
-}
-
 bool
 vq_has_descs(struct vqueue_info *vq)
 {
-	return (vq_ring_ready(vq) && vq_pending(vq) != 0);
+	return (vq_ring_ready(vq) && vq->vq_layout->vl_pending(vq) != 0);
 }
 
 static bool
@@ -255,45 +171,32 @@ chain_add_seg(struct vq_chain *chain, uint64_t gpa, uint32_t len)
 	return (true);
 }
 
-static struct vring_desc
-desc_read(const struct vring_desc *table, uint32_t i)
+void
+vq_desc_copy(void *to, const void *from)
 {
-	struct vring_desc desc;
-
-	memcpy(&desc, &table[i], sizeof(desc));
+	memcpy(to, from, sizeof(struct vring_desc));
 	/* The copy is the only read: the compiler must not do another. */
 	__asm__ __volatile__("" ::: "memory");
-	return (desc);
 }
 
-/* A walk over a chain. */
-struct vq_walk {
-	struct vqueue_info *vq;
-	struct vq_chain *chain;
-	struct iovec *iov;
-	int niov, n;
-	struct vi_req *req;
-	uint64_t total;
-};
-
-/* One buffer; NULL, or what is wrong with it. */
-static const char *
-walk_buffer(struct vq_walk *w, const struct vring_desc *desc)
+const char *
+vq_walk_buffer(
+    struct vq_walk *w, uint64_t addr, uint32_t len, uint16_t flags)
 {
 	void *hva;
 
-	if (desc->len == 0)
+	if (len == 0)
 		return (NULL);
-	w->total += desc->len;
+	w->total += len;
 	if (w->total > UINT32_MAX)
 		return ("chain of more than 4 GB");
 	if (w->n == w->niov)
 		return ("too many descriptors");
-	hva = vi_gpa2host(w->vq->vq_vs, desc->addr, desc->len);
+	hva = vi_gpa2host(w->vq->vq_vs, addr, len);
 	if (hva == NULL)
 		return ("descriptor is not in memory");
-	if ((desc->flags & VRING_DESC_F_WRITE) != 0) {
-		if (!chain_add_seg(w->chain, desc->addr, desc->len))
+	if ((flags & VRING_DESC_F_WRITE) != 0) {
+		if (!chain_add_seg(w->chain, addr, len))
 			return ("out of memory");
 		w->req->writable++;
 	} else {
@@ -302,68 +205,24 @@ walk_buffer(struct vq_walk *w, const struct vring_desc *desc)
 		w->req->readable++;
 	}
 	w->iov[w->n].iov_base = hva;
-	w->iov[w->n].iov_len = desc->len;
+	w->iov[w->n].iov_len = len;
 	w->n++;
 	return (NULL);
 }
 
-static const char *
-walk_indirect(struct vq_walk *w, const struct vring_desc *ind)
+const char *
+vq_indirect_table(struct vq_walk *w, uint64_t addr, uint32_t len,
+    uint16_t flags, const void **table)
 {
-	const struct vring_desc *table;
-	struct vring_desc desc;
-	uint32_t count, i, seen;
-	const char *why;
-
-	if (!has_feature(w->vq, VIRTIO_RING_F_INDIRECT_DESC))
+	if (!vq_has_feature(w->vq, VIRTIO_RING_F_INDIRECT_DESC))
 		return ("indirect descriptor was not negotiated");
-	if ((ind->flags & VRING_DESC_F_NEXT) != 0)
+	if ((flags & VRING_DESC_F_NEXT) != 0)
 		return ("indirect descriptor has a next one");
-	if (ind->len == 0 || ind->len % sizeof(desc) != 0)
+	if (len == 0 || len % sizeof(struct vring_desc) != 0 ||
+	    len / sizeof(struct vring_desc) > UINT16_MAX + 1)
 		return ("invalid indirect length");
-	count = ind->len / sizeof(desc);
-	if (count > UINT16_MAX + 1)
-		return ("invalid indirect length");
-	table = vi_gpa2host(w->vq->vq_vs, ind->addr, ind->len);
-	if (table == NULL)
-		return ("indirect table is not in memory");
-	i = 0;
-	for (seen = 1;; seen++) {
-		if (seen > count || seen > VQ_MAX_DESCRIPTORS)
-			return ("too many descriptors / loop in indirect");
-		desc = desc_read(table, i);
-		if ((desc.flags & VRING_DESC_F_INDIRECT) != 0)
-			return ("indirect descriptor in an indirect table");
-		why = walk_buffer(w, &desc);
-		if (why != NULL || (desc.flags & VRING_DESC_F_NEXT) == 0)
-			return (why);
-		i = desc.next;
-		if (i >= count)
-			return ("invalid next in indirect");
-	}
-}
-
-static const char *
-walk_chain(struct vq_walk *w, uint32_t head)
-{
-	struct vring_desc desc;
-	const char *why;
-	uint32_t i, seen;
-
-	i = head;
-	for (seen = 1;; seen++) {
-		if (seen > w->vq->vq_qsize || seen > VQ_MAX_DESCRIPTORS)
-			return ("too many descriptors / loop");
-		desc = desc_read(w->vq->vq_desc, i);
-		if ((desc.flags & VRING_DESC_F_INDIRECT) != 0)
-			return (walk_indirect(w, &desc));
-		why = walk_buffer(w, &desc);
-		if (why != NULL || (desc.flags & VRING_DESC_F_NEXT) == 0)
-			return (why);
-		i = desc.next;
-		if (i >= w->vq->vq_qsize)
-			return ("invalid next");
-	}
+	*table = vi_gpa2host(w->vq->vq_vs, addr, len);
+	return (*table != NULL ? NULL : "indirect table is not in memory");
 }
 
 int
@@ -372,39 +231,23 @@ vq_getchain(
 {
 	struct vq_walk w = { .vq = vq, .iov = iov, .niov = niov, .req = reqp };
 	const char *why;
-	uint16_t head, n, slot;
+	uint16_t idx;
 
-	memset(reqp, 0, sizeof(*reqp));
-	if (!vq_ring_ready(vq))
+	reqp->readable = reqp->writable = 0;
+	reqp->idx = 0;
+	if (!vq_ring_ready(vq) || vq->vq_layout->vl_pending(vq) == 0)
 		return (0);
-	n = vq_pending(vq);
-	if (n == 0)
-		return (0);
-	if (n > vq->vq_qsize) {
-		vq_broken(vq, "avail index is ahead of the ring");
-		return (-1);
-	}
-	slot = vq->vq_last_avail & (vq->vq_qsize - 1);
-	head = __atomic_load_n(&vq->vq_avail->ring[slot], __ATOMIC_RELAXED);
-	if (head >= vq->vq_qsize || vq->vq_chains[head].held) {
-		vq_broken(vq, head >= vq->vq_qsize ? "invalid head" :
-						     "head is in use");
-		return (-1);
-	}
-	w.chain = &vq->vq_chains[head];
-	w.chain->nseg = 0;
-	why = walk_chain(&w, head);
+	why = vq->vq_layout->vl_take(&w, &idx);
 	if (why == NULL && w.n == 0)
 		why = "chain is empty";
 	if (why != NULL) {
 		vq_broken(vq, why);
 		return (-1);
 	}
-	reqp->idx = head;
+	reqp->idx = idx;
 	w.chain->held = true;
-	vq->vq_heads[slot] = head;
+	vq->vq_heads[vq->vq_ntaken++ & (vq->vq_qsize - 1)] = idx;
 	vq->vq_nheld++;
-	vq->vq_last_avail++;
 	return (w.n);
 }
 
@@ -412,12 +255,13 @@ void
 vq_retchains(struct vqueue_info *vq, uint16_t n_chains)
 {
 	struct vq_chain *chain;
+	uint16_t idx;
 
 	while (n_chains-- > 0 && vq->vq_nheld > 0) {
-		vq->vq_last_avail--;
-		chain = &vq->vq_chains[vq->vq_heads[vq->vq_last_avail &
-		    (vq->vq_qsize - 1)]];
+		idx = vq->vq_heads[--vq->vq_ntaken & (vq->vq_qsize - 1)];
+		chain = &vq->vq_chains[idx];
 		if (chain->held) {
+			vq->vq_layout->vl_untake(vq, idx);
 			chain->held = false;
 			vq->vq_nheld--;
 		}
@@ -443,7 +287,6 @@ chain_dirty(struct vqueue_info *vq, struct vq_chain *chain, uint32_t len)
 void
 vq_relchain_prepare(struct vqueue_info *vq, uint16_t idx, uint32_t iolen)
 {
-	struct vring_used_elem *elem;
 	struct vq_chain *chain;
 
 	/* A chain from before a reset is nobody's any more. */
@@ -454,18 +297,14 @@ vq_relchain_prepare(struct vqueue_info *vq, uint16_t idx, uint32_t iolen)
 	chain_dirty(vq, chain, iolen);
 	chain->held = false;
 	vq->vq_nheld--;
-	elem = &vq->vq_used->ring[vq->vq_next_used & (vq->vq_qsize - 1)];
-	__atomic_store_n(&elem->id, idx, __ATOMIC_RELAXED);
-	__atomic_store_n(&elem->len, iolen, __ATOMIC_RELAXED);
-	vq->vq_next_used++;
+	vq->vq_layout->vl_fill(vq, idx, iolen);
 }
 
 void
 vq_relchain_publish(struct vqueue_info *vq)
 {
-	/* The driver reads an entry only after it has seen the index. */
 	if (vq->vq_used != NULL)
-		ring_store(&vq->vq_used->idx, vq->vq_next_used);
+		vq->vq_layout->vl_publish(vq);
 }
 
 void
@@ -478,30 +317,8 @@ vq_relchain(struct vqueue_info *vq, uint16_t idx, uint32_t iolen)
 void
 vq_endchains(struct vqueue_info *vq, int used_all_avail)
 {
-	uint16_t event, new, old;
-	bool intr;
-
-	if (vq->vq_used == NULL)
-		return;
-	old = vq->vq_save_used;
-	new = vq->vq_next_used;
-	vq->vq_save_used = new;
-	if (new != old)
-		used_dirty(vq);
-	/* The index is out before the driver's wish is read. */
-	atomic_thread_fence(memory_order_seq_cst);
-	if (used_all_avail && has_feature(vq, VIRTIO_F_NOTIFY_ON_EMPTY) &&
-	    ring_load(&vq->vq_avail->idx) == vq->vq_last_avail) {
-		intr = true;
-	} else if (has_feature(vq, VIRTIO_RING_F_EVENT_IDX)) {
-		event = ring_load(used_event(vq));
-		intr = (uint16_t)(new - event - 1) < (uint16_t)(new - old);
-	} else {
-		intr = new != old &&
-		    (ring_load(&vq->vq_avail->flags) &
-			VRING_AVAIL_F_NO_INTERRUPT) == 0;
-	}
-	if (intr)
+	if (vq->vq_used != NULL &&
+	    vq->vq_layout->vl_want_intr(vq, used_all_avail != 0))
 		vq_interrupt(vq);
 }
 
@@ -513,11 +330,7 @@ vq_kick_enable(struct vqueue_info *vq)
 	atomic_fetch_and(&vq->vq_flags, (uint16_t)~VQ_NOKICK);
 	if (!vq_ring_ready(vq))
 		return;
-	if (has_feature(vq, VIRTIO_RING_F_EVENT_IDX))
-		ring_store(avail_event(vq), vq->vq_last_avail);
-	else
-		ring_store(&vq->vq_used->flags, 0);
-	used_dirty(vq);
+	vq->vq_layout->vl_kick(vq, true);
 	/* The wish is out before the caller looks for chains again. */
 	atomic_thread_fence(memory_order_seq_cst);
 }
@@ -526,11 +339,8 @@ void
 vq_kick_disable(struct vqueue_info *vq)
 {
 	atomic_fetch_or(&vq->vq_flags, VQ_NOKICK);
-	/* By the event index, not asking is enough. */
-	if (!vq_ring_ready(vq) || has_feature(vq, VIRTIO_RING_F_EVENT_IDX))
-		return;
-	ring_store(&vq->vq_used->flags, VRING_USED_F_NO_NOTIFY);
-	used_dirty(vq);
+	if (vq_ring_ready(vq))
+		vq->vq_layout->vl_kick(vq, false);
 }
 
 void

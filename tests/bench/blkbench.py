@@ -1,0 +1,45 @@
+"""virtio-blk throughput, ours and QEMU's, with one guest and image for both.
+
+The guest runs tests/device/blkload.c as soon as it is up; the image is in the
+host's memory, so that what is measured is the way to it.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from support import blkguest, guestfiles, kmods
+
+SIZE = 256 << 20
+WORK = {"iops": "iops /dev/vda 4000 32", "seq": "seq /dev/vda 4000 4"}
+CMDLINE = "console=ttyS0 quiet run=work"
+
+
+def guest(cache: Path, work: str) -> tuple[str, str, str]:
+    """Return kernel, an initrd that runs a load at once, and a warm image."""
+    image = cache / "bench-disk.img"
+    initrd = cache / f"bench-disk-{work}.cpio"
+    script = {"work": f"blkload {WORK[work]}\n"}
+    try:
+        kernel = guestfiles.debian_kernel(cache)
+        blkguest.initrd(cache, initrd, kmods.VIRTIO, script)
+    except guestfiles.GuestUnavailableError as error:
+        raise RuntimeError(str(error)) from None
+    if not image.exists() or image.stat().st_size != SIZE:
+        image.write_bytes(os.urandom(SIZE))
+    image.read_bytes()
+    return str(kernel), str(initrd), str(image)
+
+
+def result(process: subprocess.Popen[bytes]) -> float:
+    """Return the number in the line that blkload prints, and end the guest."""
+    assert process.stdout is not None
+    seen = b""
+    while (found := re.search(rb"RESULT ([\d.]+)\s", seen)) is None:
+        data = os.read(process.stdout.fileno(), 65536)
+        if not data:
+            raise RuntimeError(f"no result: {seen[-500:].decode(errors='replace')}")
+        seen += data
+    process.kill()
+    return float(found[1])

@@ -1,0 +1,384 @@
+/*
+ * Packed virtqueues: a driver that keeps the rules over many laps of the
+ * ring, then one that breaks each of them.
+ *
+ * Arguments: a folder for scratch files, and milliseconds of random attacks.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "mevent.h"
+#include "virtio_driver.h"
+
+#define N VRING_DESC_F_NEXT
+#define W VRING_DESC_F_WRITE
+#define I VRING_DESC_F_INDIRECT
+#define DISK_SECTORS 2048
+#define TABLE (DATA + 0x180000UL)
+/* Memory of request i: header, status, data. */
+#define HDR(i) (DATA + (i)*0x4000UL)
+#define STATUS(i) (HDR(i) + 0x100)
+#define BUF(i) (HDR(i) + 0x1000)
+
+struct packed_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t id, flags;
+};
+
+static struct drv drv, *const d = &drv;
+static uint16_t pos, used;
+static bool wrap, used_wrap;
+static uint64_t seed = 1;
+
+static uint32_t
+rnd(uint32_t below)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return ((uint32_t)(seed >> 16) % below);
+}
+
+static struct packed_desc *
+ring(int i)
+{
+	return ((struct packed_desc *)gpa(RING(0)) + i);
+}
+
+static void
+start(void)
+{
+	d->packed = true;
+	drv_start(d, ~0UL, 1);
+	pos = used = 0;
+	wrap = used_wrap = true;
+}
+
+/* Entries of one chain; the first one's flags make it available. */
+static void
+push(const struct packed_desc *chain, int n)
+{
+	uint16_t first, flags, first_flags;
+	int i;
+
+	first = pos;
+	first_flags = 0;
+	for (i = 0; i < n; i++) {
+		flags = chain[i].flags | (wrap ? 0x80 : 0x8000);
+		*ring(pos) = chain[i];
+		if (i == 0) {
+			first_flags = flags;
+			ring(pos)->flags = wrap ? 0x8000 : 0x80;
+		} else {
+			ring(pos)->flags = flags;
+		}
+		if (++pos == d->qsize) {
+			pos = 0;
+			wrap = !wrap;
+		}
+	}
+	__atomic_store_n(&ring(first)->flags, first_flags, __ATOMIC_RELEASE);
+}
+
+/* The id of the next chain that is done, which took n(id) entries. */
+static int
+next_done(const int *count)
+{
+	uint16_t flags;
+	int i, id;
+
+	for (i = 0; i < 4000; i++) {
+		flags = __atomic_load_n(&ring(used)->flags, __ATOMIC_ACQUIRE);
+		if (((flags & 0x80) != 0) == used_wrap &&
+		    ((flags & 0x8000) != 0) == used_wrap)
+			break;
+		usleep(500);
+	}
+	CHECK(i < 4000);
+	id = ring(used)->id;
+	used = (uint16_t)(used + count[id]);
+	if (used >= d->qsize) {
+		used = (uint16_t)(used - d->qsize);
+		used_wrap = !used_wrap;
+	}
+	return (id);
+}
+
+/* Request i of `sectors` sectors in pieces; how many entries it takes. */
+static int
+request(int i, uint32_t type, uint64_t sector, uint32_t sectors, int pieces,
+    bool indirect)
+{
+	struct packed_desc chain[16] = { 0 };
+	uint32_t each;
+	int n;
+
+	*(uint32_t *)gpa(HDR(i)) = type;
+	*((uint64_t *)gpa(HDR(i)) + 1) = sector;
+	*(uint8_t *)gpa(STATUS(i)) = 0xee;
+	chain[0] = (struct packed_desc) { HDR(i), 16, 0, N };
+	each = sectors * 512 / (uint32_t)pieces;
+	for (n = 1; n <= pieces; n++)
+		chain[n] = (struct packed_desc) {
+			BUF(i) + each * (uint32_t)(n - 1),
+			n == pieces ? sectors * 512 - each * (uint32_t)(n - 1) :
+				      each,
+			0, N | (type == 0 ? W : 0)
+		};
+	chain[n++] = (struct packed_desc) { STATUS(i), 1, (uint16_t)i, W };
+	if (indirect) {
+		memcpy(gpa(TABLE + (uint64_t)i * 256), chain,
+		    (size_t)n * sizeof(chain[0]));
+		chain[0] = (struct packed_desc) { TABLE + (uint64_t)i * 256,
+			(uint32_t)n * 16, (uint16_t)i, I };
+		n = 1;
+	}
+	push(chain, n);
+	return (n);
+}
+
+/* Many laps: reads and writes of all shapes, done in any order. */
+static void
+laps(void)
+{
+	int busy, count[16], i, n, total;
+	bool write[16];
+
+	start();
+	for (total = 0; total < 3000; total += busy) {
+		busy = 1 + (int)rnd(8);
+		for (i = 0; i < busy; i++) {
+			write[i] = rnd(3) == 0;
+			memset(gpa(BUF(i)), write[i] ? i * 16 : 0xcc, 2048);
+			count[i] = request(i, write[i],
+			    (uint64_t)i * 16, 1 + rnd(4), 1 + (int)rnd(4),
+			    rnd(2) != 0);
+			if (rnd(2) == 0)
+				drv_kick(d, 0);
+		}
+		drv_kick(d, 0);
+		for (n = 0; n < busy; n++) {
+			i = next_done(count);
+			CHECK(i < busy && *(uint8_t *)gpa(STATUS(i)) == 0);
+			CHECK(write[i] || *(uint8_t *)gpa(BUF(i)) == i * 16);
+		}
+	}
+	CHECK(drv_status(d) == 15);
+}
+
+static void
+refused(const char *what)
+{
+	int count[2];
+
+	drv_kick(d, 0);
+	if ((drv_status(d) & VIRTIO_CONFIG_S_NEEDS_RESET) == 0) {
+		fprintf(stderr, "%s was taken\n", what);
+		CHECK(!"refused");
+	}
+	start();
+	count[1] = request(1, 0, 16, 1, 1, false);
+	drv_kick(d, 0);
+	CHECK(next_done(count) == 1 && *(uint8_t *)gpa(STATUS(1)) == 0);
+}
+
+static void
+one(uint64_t addr, uint32_t len, uint16_t flags, const char *what)
+{
+	struct packed_desc chain = { addr, len, 3, flags };
+
+	push(&chain, 1);
+	refused(what);
+}
+
+static void
+bad_chains(void)
+{
+	struct packed_desc chain[200], *table = gpa(TABLE);
+	int i;
+
+	start();
+	for (i = 0; i < 200; i++)
+		chain[i] = (struct packed_desc) { BUF(0), 512, 1, N };
+	push(chain, d->qsize);
+	refused("a chain around the ring");
+	table[0] = (struct packed_desc) { TABLE + 16, 16, 0, I };
+	one(TABLE, 16, I, "an indirect inside an indirect");
+	one(TABLE, 0, I, "an empty indirect");
+	one(TABLE, 17, I, "an odd indirect");
+	one(TABLE, 16, I | N, "an indirect with a next");
+	one(TABLE, 0x7ffffff0, I, "a huge indirect");
+	one(~15UL, 16, I, "an indirect at the end of the world");
+	for (i = 0; i < 600; i++)
+		table[i] = (struct packed_desc) { BUF(0), 0, 0, 0 };
+	one(TABLE, 600 * 16, I, "an indirect of 600");
+	one(TABLE, 10 * 16, I, "ten buffers of nothing");
+	one(BUF(0), 0, 0, "a buffer of nothing");
+	one(~0UL, 512, W, "a buffer nowhere");
+	one(LOW_SIZE - 8, 512, W, "a buffer beyond the memory");
+	one(BUF(0), 0xffffffff, W, "a buffer of 4 GB");
+	one(HDR(0), 16, 0, "a request without a status");
+	chain[0] = (struct packed_desc) { STATUS(0), 1, 0, W | N };
+	chain[1] = (struct packed_desc) { HDR(0), 16, 0, 0 };
+	push(chain, 2);
+	refused("readable after writable");
+	chain[0] = (struct packed_desc) { HDR(0), 16, 0, N };
+	chain[1] = (struct packed_desc) { TABLE, 16, 0, I };
+	push(chain, 2);
+	refused("an indirect in a chain");
+}
+
+/* Flags of another lap are no chains; wild wishes only cost interrupts. */
+static void
+wrong_laps(void)
+{
+	uint16_t *event;
+	int count[8], i, id;
+
+	for (i = 0; i < 4; i++) {
+		start();
+		for (id = 0; id < d->qsize; id++)
+			*ring(id) = (struct packed_desc) { ~0UL, 16, 0,
+				(uint16_t)((i & 1) != 0 ? 0x8080 : 0) };
+		drv_kick(d, 0);
+		CHECK(drv_status(d) == 15);
+	}
+	for (i = 0; i < 200; i++) {
+		if (i % 20 == 0)
+			start();
+		event = gpa(RING(0) + 2048);
+		event[0] = (uint16_t)rnd(65536);
+		event[1] = (uint16_t)rnd(65536);
+		event = gpa(RING(0) + 0x1000);
+		event[0] = (uint16_t)rnd(65536);
+		event[1] = (uint16_t)rnd(65536);
+		count[2] = request(2, 0, 32, 2, 2, false);
+		drv_kick(d, 0);
+		CHECK(next_done(count) == 2);
+	}
+}
+
+/* A driver that wants an interrupt for an entry gets one, and no other. */
+static void
+interrupts(void)
+{
+	uint16_t *event = gpa(RING(0) + 2048);
+	int before, count[8], i;
+
+	start();
+	CHECK(d->qsize == 128);
+	d->pi->pi_msix.enabled = true;
+	d->pi->pi_msix.table[1].addr = 0xfee00000;
+	d->pi->pi_msix.table[1].vector_control = 0;
+	bar_out(d->pi, 4, 22, 2, 0);
+	bar_out(d->pi, 4, 26, 2, 1);
+	for (i = 0; i < 300; i++) {
+		event[0] = (uint16_t)(pos | wrap << 15);
+		event[1] = i % 3; /* enable, disable, this entry */
+		if (i % 6 == 5) /* one that comes later */
+			event[0] = (uint16_t)((pos + 20) % 128 |
+			    (pos + 20 < 128 ? wrap : !wrap) << 15);
+		before = fake_msis;
+		count[2] = request(2, 0, 32, 1, 1, false);
+		drv_kick(d, 0);
+		CHECK(next_done(count) == 2);
+		usleep(300);
+		CHECK(fake_msis - before ==
+		    (i % 3 != 1 && i % 6 != 5));
+	}
+	d->pi->pi_msix.enabled = false;
+}
+
+static _Atomic bool flipping;
+
+static void *
+flipper(void *arg)
+{
+	struct packed_desc *desc;
+	uint64_t x = 1;
+
+	while (flipping) {
+		x = x * 6364136223846793005UL + 1442695040888963407UL;
+		desc = ring((int)(x >> 57));
+		__atomic_store_n(&desc->flags, (uint16_t)(x >> 20),
+		    __ATOMIC_RELAXED);
+		if ((x >> 50 & 3) == 0)
+			__atomic_store_n(&desc->addr,
+			    (x >> 49 & 1) != 0 ? BUF(x >> 60) : x,
+			    __ATOMIC_RELAXED);
+		if ((x >> 52 & 3) == 0)
+			__atomic_store_n(&desc->len,
+			    (x >> 55 & 1) != 0 ? 512 : (uint32_t)x,
+			    __ATOMIC_RELAXED);
+	}
+	return (NULL);
+}
+
+static void
+attack(int milliseconds)
+{
+	struct timespec began, now;
+	pthread_t thread;
+	int i;
+
+	start();
+	flipping = true;
+	CHECK(pthread_create(&thread, NULL, flipper, NULL) == 0);
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	do {
+		for (i = 0; i < 4; i++)
+			request((int)rnd(8), rnd(14), rnd(DISK_SECTORS + 9),
+			    rnd(6), 1 + (int)rnd(4), rnd(2) != 0);
+		ring((int)rnd(128))->flags = (uint16_t)rnd(65536);
+		*((uint16_t *)gpa(RING(0) + 2048) + rnd(2)) =
+		    (uint16_t)rnd(65536);
+		drv_kick(d, 0);
+		if ((drv_status(d) & 0x40) != 0 || rnd(64) == 0)
+			start();
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while ((now.tv_sec - began.tv_sec) * 1000 +
+		(now.tv_nsec - began.tv_nsec) / 1000000 <
+	    milliseconds);
+	flipping = false;
+	pthread_join(thread, NULL);
+}
+
+int
+main(int argc, char **argv)
+{
+	static uint8_t sector[512];
+	char image[256];
+	int fd, i;
+
+	CHECK(argc == 3);
+	snprintf(image, sizeof(image), "%s/disk.img", argv[1]);
+	fd = open(image, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	for (i = 0; i < DISK_SECTORS; i++) {
+		memset(sector, i, sizeof(sector));
+		CHECK(write(fd, sector, sizeof(sector)) == sizeof(sector));
+	}
+	close(fd);
+	fake_init();
+	CHECK(mevent_init() == 0 && mevent_start() == 0);
+	set_config_value("dev.path", image);
+	set_config_value("virtio.modern", "true");
+	set_config_value("virtio.packed", "true");
+	d->pi = fake_device("virtio-blk");
+	d->modern = true;
+	/* Each sector has its number: so have the first ones after writes. */
+	laps();
+	bad_chains();
+	wrong_laps();
+	interrupts();
+	attack(atoi(argv[2]));
+	fake_destroy(d->pi);
+	mevent_stop();
+	printf("done\n");
+	return (0);
+}
