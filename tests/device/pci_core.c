@@ -5,6 +5,7 @@
  *
  * Argument: a folder for scratch files.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,13 @@ vm_raise_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg, int bus,
 	msi_addr = addr;
 	msi_data = msg;
 	return (0);
+}
+
+int
+vm_irqfd(struct vmctx *ctx, struct vm_irqfd *ifd)
+{
+	errno = EOPNOTSUPP;
+	return (-1);
 }
 
 int

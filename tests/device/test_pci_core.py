@@ -10,7 +10,10 @@ HERE = Path(__file__).parent
 BHYVE = HERE.parents[1] / "csrc" / "bhyve"
 SOURCES = (
     *("config.c", "debug.c", "inout.c", "mem.c"),
-    *(f"pci/pci_{name}.c" for name in ("emul", "bar", "cfg", "irq", "msi", "rom")),
+    *(
+        f"pci/pci_{name}.c"
+        for name in ("emul", "bar", "cfg", "irq", "irqfd", "msi", "rom")
+    ),
 )
 
 
