@@ -159,6 +159,49 @@ def test_linux_by_seabios_and_grub(
     assert machine.wait() == 1
 
 
+#: GRUB drives the UART itself, or it uses the BIOS, which has sercon.
+TERMINALS = {
+    "serial": firmware.GRUB_EARLY,
+    "bios": firmware.GRUB_EARLY[firmware.GRUB_EARLY.index("set root") :],
+}
+
+
+def see(m: Machine, text: str) -> None:
+    """Wait for text on a screen: the cursor may be moved within a word."""
+    m.expect(r"(?:\x1b\[[0-9;]*[A-Za-z])*".join(map(re.escape, text)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("terminal", TERMINALS)
+def test_grub_is_used_over_com1(
+    machine: Machine, bios: str, tmp_path: Path, terminal: str
+) -> None:
+    small = tmp_path / "small"
+    small.write_bytes(b"-")
+    try:
+        disk = firmware.grub_disk(
+            *(tmp_path, CACHE, str(small), str(small)),
+            early=TERMINALS[terminal],
+            menu=firmware.GRUB_WAITS,
+        )
+    except guestfiles.GuestUnavailableError as error:
+        pytest.skip(str(error))
+    start_bios(machine, bios, "-m", "128M", "-s", f"4,virtio-blk,{disk}")
+    see(machine, "*First")
+    see(machine, "Second")
+    machine.send("\x1b[B")
+    see(machine, "*Second")
+    machine.send("\r")
+    see(machine, "SECOND-WAS-CHOSEN")
+    machine.send("\r")
+    see(machine, "*First")
+    see(machine, "Second")
+    machine.send("c")
+    see(machine, "grub> ")
+    machine.send("echo A''BC\r")
+    see(machine, "ABC")
+
+
 @pytest.mark.slow
 def test_ovmf_reaches_its_shell_and_keeps_variables(
     machine: Machine, uefi: tuple[str, Path]

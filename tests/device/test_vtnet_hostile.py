@@ -10,7 +10,8 @@ HERE = Path(__file__).parent
 BHYVE = HERE.parents[1] / "csrc" / "bhyve"
 INCLUDES = ("include", "bhyve/virtio", "bhyve/net", "bhyve/pci")
 SOURCES = (
-    *("config.c", "debug.c", "mevent.c", "pci/pci_msi.c", "virtio/iov.c"),
+    *("config.c", "debug.c", "mevent.c", "pci/pci_msi.c", "pci/pci_irqfd.c"),
+    "virtio/iov.c",
     *("net/net_backends.c", "net/net_offload.c", "net/net_utils.c"),
     *(path.relative_to(BHYVE) for path in (BHYVE / "virtio").glob("virtio*.c")),
     "virtio/pci_virtio_net.c",

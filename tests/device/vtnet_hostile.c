@@ -269,6 +269,37 @@ sizes_of_buffers(void)
 	(void)!recv(ends[0], junk, sizeof(junk), MSG_DONTWAIT);
 }
 
+/* A frame each way raises one message, plain MSI (-W) or MSI-X. */
+static void
+messages(bool msix)
+{
+	int before;
+
+	drv_start(d,
+	    ~(MQ | VIRTIO_RING_F_EVENT_IDX | VIRTIO_F_NOTIFY_ON_EMPTY), 3);
+	d->pi->pi_msi.enabled = !msix;
+	d->pi->pi_msi.addr = 0xfee00000;
+	d->pi->pi_msi.maxmsgnum = 1;
+	d->pi->pi_msix.enabled = msix;
+	d->pi->pi_msix.table[1].addr = 0xfee00000;
+	d->pi->pi_msix.table[1].vector_control = 0;
+	if (msix) {
+		bar_out(d->pi, d->modern ? 4 : 0, d->modern ? 22 : 14, 2, 0);
+		bar_out(d->pi, d->modern ? 4 : 0, d->modern ? 26 : 22, 2, 1);
+	}
+	before = fake_msis;
+	buffers(0, 1, 2000);
+	frame(0, mac, -1, 100);
+	CHECK(drv_wait(d, 0) == 112);
+	drv_set(d, 1, 0, BUF, 200, 0, 0);
+	drv_push(d, 1, 0);
+	drv_kick(d, 1);
+	CHECK(drv_wait(d, 1) == 0);
+	drv_reset(d); /* no thread is at work any more */
+	CHECK(fake_msis == before + (msix ? 1 : 2));
+	d->pi->pi_msi.enabled = d->pi->pi_msix.enabled = false;
+}
+
 /* ---- the control queue ---- */
 
 static void
@@ -496,6 +527,8 @@ main(int argc, char **argv)
 	for (modern = 0; modern <= 1; modern++) {
 		card(modern != 0);
 		sizes_of_buffers();
+		messages(true);
+		messages(false);
 		filters();
 		several_pairs();
 		uncard();

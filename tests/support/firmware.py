@@ -68,7 +68,20 @@ menuentry "Linux" {
 	initrd /initrd.cpio
 }
 """
-GRUB_MODULES = "biosdisk part_msdos ext2 normal serial terminal linux configfile echo"
+#: A menu that waits for keys; its second entry and the command line tell.
+GRUB_WAITS = """set timeout=-1
+menuentry "First" {
+	echo FIRST-WAS-CHOSEN
+	read
+}
+menuentry "Second" {
+	echo SECOND-WAS-CHOSEN
+	read
+}
+"""
+GRUB_MODULES = (
+    "biosdisk part_msdos ext2 normal serial terminal linux configfile echo read"
+)
 
 
 def _find(package: str, names: tuple[str, ...], cache: Path) -> list[Path]:
@@ -120,17 +133,25 @@ def _partitioned(boot: bytes, kind: int, size: int) -> bytes:
     return boot[:446].ljust(446, b"\0") + entry.ljust(64, b"\0") + b"\x55\xaa"
 
 
-def grub_disk(folder: Path, cache: Path, kernel: str, initrd: str) -> Path:
+def grub_disk(
+    folder: Path,
+    cache: Path,
+    kernel: str,
+    initrd: str,
+    *,
+    early: str = GRUB_EARLY,
+    menu: str = GRUB_MENU,
+) -> Path:
     """Write a disk with GRUB in the MBR and a Linux on ext2."""
     modules = fetch("grub-pc-bin", cache) / "usr" / "lib" / "grub" / "i386-pc"
     mkimage = fetch("grub-common", cache) / "usr" / "bin" / "grub-mkimage"
-    early, core, out = (folder / name for name in ("early.cfg", "core", "disk.img"))
-    early.write_text(GRUB_EARLY)
-    options = ("-O", "i386-pc", "-p", "(hd0,msdos1)/grub", "-c", early, "-o", core)
+    config, core, out = (folder / name for name in ("early.cfg", "core", "disk.img"))
+    config.write_text(early)
+    options = ("-O", "i386-pc", "-p", "(hd0,msdos1)/grub", "-c", config, "-o", core)
     _run(mkimage, "-d", modules, *options, *GRUB_MODULES.split())
     root = folder / "root"
     (root / "grub").mkdir(parents=True)
-    (root / "grub" / "grub.cfg").write_text(GRUB_MENU)
+    (root / "grub" / "grub.cfg").write_text(menu)
     for name, source in (("vmlinuz", kernel), ("initrd.cpio", initrd)):
         (root / name).write_bytes(Path(source).read_bytes())
     size = 64 * MIB

@@ -182,7 +182,7 @@ command(struct pci_vtnet_softc *sc, struct reader *r)
 		return (false);
 	if (hdr[0] == VIRTIO_NET_CTRL_MQ)
 		return (ctrl_mq(sc, hdr[1], r));
-	/* Only this thread writes it. */
+	/* It is written under vsc_mtx only. */
 	f = sc->vsc_filter;
 	switch (hdr[0]) {
 	case VIRTIO_NET_CTRL_RX:
