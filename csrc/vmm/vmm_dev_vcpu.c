@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 
-#include "vlapic.h"
 #include "vmm_dev_local.h"
 #include "vmm_local.h"
 
@@ -252,37 +251,12 @@ ioc_restart(struct vm *vm, void *arg)
 	return (vmm_restart_instruction(vmm_vcpu(vm, a->vcpuid)));
 }
 
-/*
- * Local APICs that the backend keeps are shown, not changed: a write has
- * effects that only its own vCPU's access has.
- */
-static int
-backend_lapic(struct vcpu *vcpu, struct vm_readwrite_kernemu_device *a,
-    bool write)
-{
-	uint8_t regs[4096];
-	uint64_t off = a->gpa - DEFAULT_APIC_BASE;
-	int error;
-
-	if (write)
-		return (EOPNOTSUPP);
-	if ((off & 0xf) != 0 || a->access_width != 4)
-		return (EINVAL);
-	error = vcpu->vm->ops->lapic_get(vcpu->cookie, regs);
-	if (error == 0)
-		a->value = *(uint32_t *)(void *)(regs + off);
-	return (error);
-}
-
 static int
 kernemu(struct vm *vm, struct vm_readwrite_kernemu_device *a, bool write)
 {
 	if (a->access_width < 1 || a->access_width > 8 ||
 	    (a->access_width & (a->access_width - 1)) != 0)
 		return (EINVAL);
-	if (vm->ops->lapic_get != NULL &&
-	    a->gpa - DEFAULT_APIC_BASE < sizeof(uint8_t[4096]))
-		return (backend_lapic(vmm_vcpu(vm, a->vcpuid), a, write));
 	if (!vmm_handle_mmio(vmm_vcpu(vm, a->vcpuid), a->gpa, write, &a->value,
 		a->access_width))
 		return (EINVAL);
