@@ -301,6 +301,7 @@ const struct vmm_ops vmm_ops_kvm = {
 	.lapic_mmio = kvm_lapic_mmio,
 	.ioapic_changed = kvm_ioapic_changed,
 	.cpuid_mask = kvm_cpuid_mask,
+	.stats = kvm_stats_update,
 	.get_tsc_offset = kvm_get_tsc_offset,
 	.set_tsc_offset = kvm_set_tsc_offset,
 	.flags = VMM_OPS_HOST_CPUID,
