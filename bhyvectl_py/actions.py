@@ -43,7 +43,6 @@ SELECTORS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldtr")
 #: processor has not: they are known by name, and refused.
 HARDWARE = (
     "get-eptp",
-    "get-exception-bitmap",
     "get-io-bitmap-address",
     "get-msr-bitmap-address",
     "get-msr-bitmap",
@@ -91,7 +90,6 @@ SILENT = ("get-apic-access-address", "get-virtual-apic-address")
 
 #: Setters of the same kind, with their arguments.
 HARDWARE_SETTERS = {
-    "set-exception-bitmap": "mask",
     "set-vmcs-entry-interruption-info": "info",
 }
 
@@ -113,7 +111,6 @@ def missing(name: str) -> str:
         ("-vmcs-", "a VMCS"),
         ("-vmcb-", "a VMCB"),
         ("-avic-", "an AVIC"),
-        ("exception-bitmap", "an exception bitmap"),
     ):
         if part in name:
             return what
@@ -155,6 +152,8 @@ _MACHINE = (
     Option("unassign-pptdev", "bus/slot/func"),
     Option("set-x2apic-state", "0|1"),
     Option("get-x2apic-state"),
+    Option("set-exception-bitmap", "mask"),
+    Option("get-exception-bitmap"),
     Option("get-tsc-offset"),
     Option("get-guest-pat"),
     Option("get-guest-sysenter"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from libvmmapi.caps import Cap, cap_by_name
-from libvmmapi.cli.failure import UsageError
+from libvmmapi.cli.failure import Failure, UsageError
 from libvmmapi.cli.params import decimal, number
 from libvmmapi.errors import VMError
 from libvmmapi.memsize import humanize
@@ -20,7 +20,10 @@ from . import show
 from .actions import DESCRIPTORS, GET_REGISTERS, SELECTORS, SET_REGISTERS
 from .report import Fact, Report
 
+_CALL_FAILED = 255
 _MB = 1 << 20
+#: Exceptions that can leave the guest, by vector: #BP.
+_BREAKPOINT = 1 << 3
 _ENOENT = 2
 _EINVAL = 22
 _MSR_PAT = 0x277
@@ -102,7 +105,7 @@ def set_selectors(request: Request, target: Target) -> None:
 
 
 def set_chips(request: Request, target: Target) -> None:
-    """--set-x2apic-state, --wrlock-cycle, --pmtmr-port, --unassign-pptdev."""
+    """--set-x2apic-state, --wrlock-cycle, --pmtmr-port and others of the kind."""
     if "set-x2apic-state" in request:
         enabled = bool(request.number("set-x2apic-state"))
         target.vcpu.set_x2apic_state(enabled=enabled)
@@ -110,8 +113,30 @@ def set_chips(request: Request, target: Target) -> None:
         target.vm.wrlock_cycle()
     if "pmtmr-port" in request:
         target.vm.pmtmr_set_location(int(request.given["pmtmr-port"], 16))
+    if "set-exception-bitmap" in request:
+        _set_exception_bitmap(request.number("set-exception-bitmap"), target.vcpu)
     if "unassign-pptdev" in request:
         target.vm.unassign_pptdev(*_place(request.given["unassign-pptdev"]))
+
+
+def _set_exception_bitmap(mask: int, vcpu: VCPU) -> None:
+    """Let #BP leave the guest, or not: no other exception can, here."""
+    if mask & ~_BREAKPOINT:
+        raise Failure(
+            _CALL_FAILED,
+            f"--set-exception-bitmap: {mask:#x}: of the exceptions only #BP, "
+            f"{_BREAKPOINT:#x}, can leave the guest",
+        )
+    vcpu.set_capability(Cap.BPT_EXIT, int(mask != 0))
+
+
+def get_exception_bitmap(request: Request, target: Target) -> None:
+    """--get-exception-bitmap."""
+    if request.wants("get-exception-bitmap"):
+        vcpu = target.vcpu
+        mask = _BREAKPOINT if vcpu.get_capability(Cap.BPT_EXIT) else 0
+        line = f"exception_bitmap[{vcpu.id}]\t{show.alternate(mask)}"
+        target.report.add("exception-bitmap", mask, line)
 
 
 def inject_nmi(request: Request, target: Target) -> None:
@@ -385,6 +410,7 @@ STEPS: tuple[Step, ...] = (
     get_registers,
     get_segments,
     get_x2apic_state,
+    get_exception_bitmap,
     get_msrs,
     set_capability,
     get_gpa_pmap,

@@ -118,6 +118,8 @@ struct vmm_ops {
 	 */
 	int (*get_tsc_offset)(void *vcpui, uint64_t *offset);
 	int (*set_tsc_offset)(void *vcpui, uint64_t offset);
+	/* Optional.  Somebody is about to read the vCPU's counters. */
+	void (*stats)(void *vcpui);
 	uint32_t flags; /* VMM_OPS_* */
 };
 

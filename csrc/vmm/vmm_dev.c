@@ -331,7 +331,7 @@ static int
 ioc_stats(struct vm *vm, void *arg)
 {
 	struct vm_stats *a = arg;
-	struct vcpu *vcpu = vmm_alloc_vcpu(vm, a->vcpuid);
+	struct vcpu *vcpu = vmm_alloc_vcpu_held(vm, a->vcpuid);
 	struct timespec ts;
 
 	if (vcpu == NULL || a->index < 0)
@@ -339,6 +339,8 @@ ioc_stats(struct vm *vm, void *arg)
 	clock_gettime(CLOCK_REALTIME, &ts);
 	a->tv_sec = ts.tv_sec;
 	a->tv_usec = ts.tv_nsec / 1000;
+	if (vm->ops->stats != NULL)
+		vm->ops->stats(vcpu->cookie);
 	a->num_entries =
 	    vmm_stat_copy(vcpu, a->index, VM_STATS_PER_CALL, a->statbuf);
 	return (0);
@@ -594,7 +596,7 @@ static const struct vmm_ioctl table[] = {
 	IOC(VM_IOAPIC_PINCOUNT, struct vm_word, LOCK_NONE, GET, ioc_pincount),
 	IOC(VM_GET_HPET_CAPABILITIES, struct vm_word, LOCK_NONE, GET,
 	    ioc_hpet_caps),
-	IOC(VM_STATS_IOC, struct vm_stats, LOCK_NONE, GET, ioc_stats),
+	IOC(VM_STATS_IOC, struct vm_stats, LOCK_READ_HOLD, GET, ioc_stats),
 	IOC(VM_STAT_DESC, struct vm_stat_desc, LOCK_NONE, GET, ioc_stat_desc),
 	IOC(VM_GET_TOPOLOGY, struct vm_cpu_topology, LOCK_NONE, GET,
 	    ioc_get_topology),

@@ -104,6 +104,12 @@ struct vcpu {
 	_Atomic bool owes;
 	const char *user_thread; /* of the last exit */
 
+	/* Time accounting, by the vCPU's own thread. */
+	uint64_t time_mark; /* when the present state began */
+	bool time_in_user;  /* it is user space's, not the vmm's */
+	_Atomic uint64_t time_paused;
+	_Atomic int tid; /* the thread of vmm_run(); 0: none yet */
+
 	_Atomic uint64_t stats[MAX_VMM_STAT_ELEMS];
 };
 

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "vmm_dev.h"
 #include "vmm_local.h"
@@ -29,6 +30,27 @@ count_own(struct vcpu *vcpu, int index, uint64_t n)
 	atomic_store_explicit(stat,
 	    atomic_load_explicit(stat, memory_order_relaxed) + n,
 	    memory_order_relaxed);
+}
+
+/*
+ * The state that began at the last mark ends now: time before the first
+ * instruction is the vCPU's start, later it is user space's or the vmm's.
+ */
+static void
+time_ends(struct vcpu *vcpu, uint64_t now)
+{
+	if (vcpu->time_mark == 0)
+		return;
+	if (vcpu->stats[VCPU_TOTAL_RUNTIME_index] == 0)
+		count_own(
+		    vcpu, VCPU_TIME_INIT_index, now - vcpu->time_mark);
+	else if (vcpu->time_in_user)
+		count_own(
+		    vcpu, VCPU_TIME_EMU_USER_index, now - vcpu->time_mark);
+	else
+		count_own(
+		    vcpu, VCPU_TIME_EMU_KERN_index, now - vcpu->time_mark);
+	vcpu->time_in_user = false;
 }
 
 /* ---- suspend ---- */
@@ -197,7 +219,9 @@ static void
 wait_resume(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
+	uint64_t start = clock_ns(CLOCK_MONOTONIC);
 
+	time_ends(vcpu, start);
 	vmm_exit_owes(vcpu, false);
 	vcpu_set_state(vcpu, VCPU_IDLE, false);
 	pthread_mutex_lock(&vm->mtx);
@@ -206,6 +230,8 @@ wait_resume(struct vcpu *vcpu)
 		pthread_cond_wait(&vm->cond, &vm->mtx);
 	pthread_mutex_unlock(&vm->mtx);
 	vcpu_set_state(vcpu, VCPU_FROZEN, true);
+	vcpu->time_mark = clock_ns(CLOCK_MONOTONIC);
+	atomic_fetch_add(&vcpu->time_paused, vcpu->time_mark - start);
 }
 
 /* ---- HLT and the wait for SIPI ---- */
@@ -252,6 +278,7 @@ vcpu_sleep(struct vcpu *vcpu, bool wait_sipi)
 	bool intr_enabled, deaf;
 	uint32_t seq;
 
+	time_ends(vcpu, start);
 	vcpu_set_state(vcpu, VCPU_SLEEPING, false);
 	for (;;) {
 		seq = atomic_load(&vcpu->wake_seq);
@@ -273,7 +300,8 @@ vcpu_sleep(struct vcpu *vcpu, bool wait_sipi)
 	}
 	atomic_fetch_and(&vm->halted_cpus, ~bit);
 	vcpu_set_state(vcpu, VCPU_FROZEN, false);
-	vmm_stat_incr(vcpu, VCPU_IDLE_TICKS, clock_ns(CLOCK_MONOTONIC) - start);
+	vcpu->time_mark = clock_ns(CLOCK_MONOTONIC);
+	vmm_stat_incr(vcpu, VCPU_IDLE_TICKS, vcpu->time_mark - start);
 }
 
 /* ---- the run loop ---- */
@@ -340,11 +368,12 @@ run_once(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 		atomic_store(&vcpu->hostcpu, cpu);
 	}
 	start = clock_ns(CLOCK_MONOTONIC);
+	time_ends(vcpu, start);
 	vcpu_set_state(vcpu, VCPU_RUNNING, false);
 	error = vcpu->vm->ops->run(vcpu->cookie, entry, vme);
 	vcpu_set_state(vcpu, VCPU_FROZEN, false);
-	count_own(
-	    vcpu, VCPU_TOTAL_RUNTIME_index, clock_ns(CLOCK_MONOTONIC) - start);
+	vcpu->time_mark = clock_ns(CLOCK_MONOTONIC);
+	count_own(vcpu, VCPU_TOTAL_RUNTIME_index, vcpu->time_mark - start);
 	return (error);
 }
 
@@ -374,6 +403,7 @@ exit_to_user(struct vcpu *vcpu, struct vm_exit *vme, bool brief)
 		vme->exitcode == VM_EXITCODE_RDMSR ||
 		vme->exitcode == VM_EXITCODE_WRMSR);
 	vcpu->exit_rip = vme->rip;
+	vcpu->time_in_user = true;
 	count_own(vcpu, VMEXIT_USERSPACE_index, 1);
 }
 
@@ -392,6 +422,10 @@ vmm_run(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 	if (entry == NULL)
 		entry = &default_entry;
 	brief = (entry->flags & VEF_BRIEF) != 0;
+	if (vcpu->time_mark == 0) {
+		vcpu->time_mark = clock_ns(CLOCK_MONOTONIC);
+		atomic_store(&vcpu->tid, gettid());
+	}
 	vcpu_set_state(vcpu, VCPU_FROZEN, true);
 	while (error == 0 && !done) {
 		/* An answer to the last exit must reach the processor before

@@ -4,10 +4,12 @@
  * processors and of its own kind.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vmm_dev.h"
 #include "vmm_local.h"
@@ -53,6 +55,71 @@ stat_wired(struct vcpu *vcpu)
 	return (vmm_mem_resident(vcpu->vm));
 }
 
+VMM_STAT(VCPU_TIME_INIT, "time_init");
+VMM_STAT(VCPU_TIME_EMU_KERN, "time_emu_kern");
+VMM_STAT(VCPU_TIME_EMU_USER, "time_emu_user");
+
+static uint64_t
+counter(struct vcpu *vcpu, int index)
+{
+	return (
+	    atomic_load_explicit(&vcpu->stats[index], memory_order_relaxed));
+}
+
+/* What the vCPU's thread has waited for a host processor, by the host. */
+static uint64_t
+stat_time_sched(struct vcpu *vcpu)
+{
+	unsigned long long ran, waited;
+	char path[64], text[96];
+	ssize_t n;
+	int fd;
+
+	if (atomic_load(&vcpu->tid) == 0)
+		return (0);
+	snprintf(path, sizeof(path), "/proc/self/task/%d/schedstat",
+	    atomic_load(&vcpu->tid));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return (0);
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	if (sscanf(text, "%llu %llu", &ran, &waited) != 2)
+		return (0);
+	return (waited);
+}
+
+/*
+ * HLT inside the processor (KVM) is idle time.  The thread waits for a host
+ * processor wherever it is, in the guest or not: the guest's part by time.
+ */
+static uint64_t
+stat_time_run(struct vcpu *vcpu)
+{
+	uint64_t in_run = counter(vcpu, VCPU_TOTAL_RUNTIME_index);
+	uint64_t all = in_run + counter(vcpu, VCPU_TIME_EMU_KERN_index) +
+	    counter(vcpu, VCPU_TIME_EMU_USER_index);
+	uint64_t less = 0;
+
+	if (all != 0)
+		less = (uint64_t)((double)stat_time_sched(vcpu) *
+		    ((double)in_run / (double)all));
+	if (vcpu->vm->ops->stats != NULL)
+		less += counter(vcpu, VCPU_IDLE_TICKS_index);
+	return (in_run > less ? in_run - less : 0);
+}
+
+static uint64_t
+stat_time_idle(struct vcpu *vcpu)
+{
+	return (counter(vcpu, VCPU_IDLE_TICKS_index) +
+	    atomic_load(&vcpu->time_paused));
+}
+
+VMM_STAT_FUNC(VCPU_TIME_RUN, "time_run", stat_time_run);
+VMM_STAT_FUNC(VCPU_TIME_IDLE, "time_idle", stat_time_idle);
+VMM_STAT_FUNC(VCPU_TIME_SCHED, "time_sched", stat_time_sched);
 VMM_STAT_FUNC(VMM_MEM_RESIDENT, "Resident memory", stat_resident);
 VMM_STAT_FUNC(VMM_MEM_WIRED, "Wired memory", stat_wired);
 
@@ -96,6 +163,12 @@ static const char *const stat_order[] = {
 	"ipis sent to vcpu",
 	"ipis sent from vcpu",
 	"ipis received by vcpu",
+	"time_init",
+	"time_run",
+	"time_idle",
+	"time_emu_kern",
+	"time_emu_user",
+	"time_sched",
 };
 
 static const struct vmm_stat_type *stat_slots[MAX_VMM_STAT_ELEMS];

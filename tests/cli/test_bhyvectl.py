@@ -164,7 +164,6 @@ def test_get_all_prints_in_bhyvectls_order(ctl: Tool) -> None:
         ("--get-vmcs-host-rip", "KVM does not give out a VMCS, and the software "),
         ("--get-vmcb-asid", "KVM does not give out a VMCB, and the software "),
         ("--get-eptp", "KVM does not give out nested page tables to point at, "),
-        ("--set-exception-bitmap=1", "KVM does not give out an exception bitmap, "),
         ("--suspend=/x", "there are no checkpoints"),
     ],
 )

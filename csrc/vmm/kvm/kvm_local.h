@@ -97,9 +97,16 @@ struct kvm_vcpu {
 	bool cap_mtrap, cap_bpt, cap_halt, cap_pause, cap_maskintr;
 	uint64_t debug_dr[4], debug_dr7; /* the debugger's */
 
+	struct kvm_stats *stats; /* kvm_stats.c; NULL: none */
+
 	/* An instruction that the software processor runs (kvm_soft.c). */
 	struct kvm_soft *soft;
 };
+
+/* kvm_stats.c */
+void kvm_stats_init(struct kvm_vcpu *kc);
+void kvm_stats_update(void *vcpui);
+void kvm_stats_cleanup(struct kvm_vcpu *kc);
 
 /* kvm_ops.c */
 /* As ioctl(2), but retried after EINTR; logs the name of what failed. */

@@ -303,6 +303,7 @@ const struct vmm_ops vmm_ops_kvm = {
 	.ioevent = kvm_ioevent,
 	.msi_irqfd = kvm_msi_irqfd,
 	.cpuid_mask = kvm_cpuid_mask,
+	.stats = kvm_stats_update,
 	.get_tsc_offset = kvm_get_tsc_offset,
 	.set_tsc_offset = kvm_set_tsc_offset,
 	.flags = VMM_OPS_HOST_CPUID,

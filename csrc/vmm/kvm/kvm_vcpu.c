@@ -46,6 +46,7 @@ kvm_vcpu_init(void *vmi, struct vcpu *vcpu, int vcpuid)
 		errno = error;
 		goto fail;
 	}
+	kvm_stats_init(kc);
 	if (kv->sync_regs)
 		kc->run->kvm_valid_regs = KVM_SYNC_X86_REGS;
 	pthread_mutex_lock(&kv->mtx);
@@ -69,6 +70,7 @@ kvm_vcpu_cleanup(void *vcpui)
 	kv->vcpu[kc->id] = NULL;
 	pthread_mutex_unlock(&kv->mtx);
 	kvm_soft_cleanup(kc);
+	kvm_stats_cleanup(kc);
 	munmap(kc->run, (size_t)kv->vcpu_run_size);
 	close(kc->fd);
 	free(kc);

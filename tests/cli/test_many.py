@@ -1,0 +1,82 @@
+"""Fifty VMs at once: bhyvectl answers about each of them, and about all."""
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+
+import pytest
+
+from libvmmapi import VM
+from support.tools import Tool, tool_argv
+
+COUNT = 50
+SERVED = 3
+
+#: Opens and serves VMs of these names, as that many processes would.
+HOLDER = """
+import sys
+from libvmmapi import VM, OpenFlags
+vms = [VM.open(name, OpenFlags.OWNER) for name in sys.argv[1:]]
+for vm in vms:
+    vm.serve()
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+def cost(argv: list[str]) -> float:
+    """Return the processor time of a whole call, in seconds."""
+    before = getrusage(RUSAGE_CHILDREN)
+    subprocess.run(argv, check=True, capture_output=True)
+    after = getrusage(RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+@pytest.fixture
+def fleet(vm_dir: Path) -> Iterator[list[str]]:
+    """Make VMs of which a process holds all but a few."""
+    names = [f"vm{number:02}" for number in range(COUNT)]
+    for name in names:
+        with VM.create(name) as vm:
+            vm.setup_memory(16 << 20)
+    argv = [sys.executable, "-c", HOLDER, *names[:-SERVED]]
+    holder = subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "up\n"
+        yield names
+    finally:
+        holder.communicate("")
+
+
+def test_fifty_vms(tool: Tool, fleet: list[str]) -> None:
+    listed = json.loads(tool("bhyvectl", "--list", "--json").out)
+    assert [vm["name"] for vm in listed] == fleet
+    assert all(vm["memory"] == 16 << 20 for vm in listed)
+    assert [vm["state"] for vm in listed].count("stopped") == SERVED
+    lines = tool("bhyvectl", "--list").out.splitlines()
+    assert len(lines) == COUNT + 1
+    for name in (fleet[0], fleet[-1]):
+        assert "rip[0]" in tool("bhyvectl", f"--vm={name}", "--get-all").out
+
+
+@pytest.mark.parametrize("args", [("--list",), ("--get-all",), ("--get-stats",)])
+def test_each_answer_is_cheap(fleet: list[str], args: tuple[str, ...]) -> None:
+    names = fleet[:9]
+    calls = [
+        tool_argv(
+            "bhyvectl", *args, *(() if args[0] == "--list" else (f"--vm={name}",))
+        )
+        for name in names
+    ]
+    # What starting costs is mostly the interpreter's and its site's.
+    bare = statistics.median(cost([calls[0][0], "--help"]) for _ in range(7))
+    median = statistics.median(cost(call) for call in calls)
+    assert median - bare < 0.05, (median, bare)
+    assert median < 0.15
