@@ -122,10 +122,12 @@
 #define E1000_BPTC 0x40f4
 #define E1000_TSCTC 0x40f8
 #define E1000_TSCTFC 0x40fc
-#define E1000_STATS_END 0x4100
+/* Later chips count interrupts behind that; drivers read them of any chip. */
+#define E1000_STATS_END 0x4128
 #define E1000_RXCSUM 0x5000
 #define E1000_RXCSUM_IPOFL 0x100
 #define E1000_RXCSUM_TUOFL 0x200
+#define E1000_RFCTL 0x5008 /* of later chips, likewise */
 #define E1000_MTA 0x5200
 #define E1000_MTA_END 0x5400
 #define E1000_RA 0x5400 /* pairs of RAL and RAH */
