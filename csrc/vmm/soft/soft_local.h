@@ -83,7 +83,7 @@ struct softseg {
 #define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
 
 /* ---- TLB ---- */
-#define TLB_BITS 10
+#define TLB_BITS 12
 #define TLB_SIZE (1u << TLB_BITS)
 /*
  * An access of n bytes at lin hits when lin - tag <= 4096 - n.  A tag of the
