@@ -296,8 +296,8 @@ struct block {
 	struct block *page_next[2]; /* lists of the pages it stands on */
 	uint64_t gpa2;	 /* second page's address, or 0 */
 	const uint8_t *tcode; /* jit: where to enter with r14 = address */
-	/* count + 1: op_block_end closes it.  Two records a cache line. */
-	_Alignas(64) struct insn insn[];
+	/* count + 1: op_block_end closes it. */
+	_Alignas(32) struct insn insn[];
 };
 
 #define SOFT_BREG(gprno) ((uint8_t)((gprno)*8))	      /* AL, CL, ... SIL */
