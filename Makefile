@@ -67,6 +67,7 @@ slow:
 
 bench: guests
 	$(PYTHON) tests/bench/bench.py
+	$(PYTHON) tests/bench/engine.py -n 3 -o engine-results.json
 
 # The same tests with AddressSanitizer and UBSan inside the extension.
 asan:

@@ -53,6 +53,15 @@ bind_pause(const struct soft_dec *d, struct insn *in)
 	return (op_stop);
 }
 
+soft_op bind_nop(const struct soft_dec *d, struct insn *in);
+soft_op
+bind_nop(const struct soft_dec *d, struct insn *in)
+{
+	(void)d;
+	(void)in;
+	return (NULL);
+}
+
 void
 soft_raise_err(struct softcpu *cpu, int vector, uint32_t err)
 {

@@ -52,7 +52,7 @@ arena_alloc(struct soft_core *co, size_t n)
 {
 	void *p;
 
-	n = (n + 63) & ~(size_t)63;
+	n = (n + 31) & ~(size_t)31;
 	if (BLK_ARENA - co->arena_used < n) {
 		co->arena_full = true;
 		return (NULL);

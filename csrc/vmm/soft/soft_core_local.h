@@ -119,7 +119,7 @@ struct vpage {
 
 #define BH_BITS 14
 #define VP_BITS 12
-#define BLK_ARENA (7u << 20)
+#define BLK_ARENA (6u << 20)
 #define CSID_MAX 8
 
 struct soft_core {

@@ -83,7 +83,7 @@ struct softseg {
 #define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
 
 /* ---- TLB ---- */
-#define TLB_BITS 10
+#define TLB_BITS 12
 #define TLB_SIZE (1u << TLB_BITS)
 /*
  * An access of n bytes at lin hits when lin - tag <= 4096 - n.  A tag of the
@@ -296,8 +296,8 @@ struct block {
 	struct block *page_next[2]; /* lists of the pages it stands on */
 	uint64_t gpa2;	 /* second page's address, or 0 */
 	const uint8_t *tcode; /* jit: where to enter with r14 = address */
-	/* count + 1: op_block_end closes it.  Two records a cache line. */
-	_Alignas(64) struct insn insn[];
+	/* count + 1: op_block_end closes it. */
+	_Alignas(32) struct insn insn[];
 };
 
 #define SOFT_BREG(gprno) ((uint8_t)((gprno)*8))	      /* AL, CL, ... SIL */

@@ -110,40 +110,33 @@ cold_new(struct jb *t, uint32_t site)
 	return (c);
 }
 
-static struct jrec *
-jb_rec(struct jb *t)
+/* Does the block's record k do the next one as well? */
+static bool
+jb_fused(const struct jb *t, int k)
 {
-	struct jrec *r = jit_data(t->j, sizeof(*r));
+	return (k == t->n - 2 && (k == 0 ? *jit_first_op(t->b) :
+	    t->b->insn[k].op) != t->in[k].op);
+}
 
+/* The slow way of the record in hand. */
+static void
+cold_record(struct jb *t, struct jcold *c)
+{
+	struct jrec *r;
+
+	c->k = t->k;
+	c->kind = JC_RECORD;
+	if (!jb_fused(t, t->k))
+		return;
+	c->kind = JC_COPY;
+	c->rec = r = jit_data(t->j, sizeof(*r));
 	if (r == NULL) {
 		t->failed = true;
-		return (NULL);
+		return;
 	}
 	r->in = t->in[t->k];
 	r->done = jit_done_op();
 	r->blk = t->b;
-	r->boff = t->boff;
-	return (r);
-}
-
-static struct jlast *
-jb_last(struct jb *t)
-{
-	struct jlast *l = t->last;
-
-	if (l != NULL)
-		return (l);
-	l = t->last = jit_data(t->j, sizeof(*l));
-	if (l == NULL) {
-		t->failed = true;
-		return (NULL);
-	}
-	memset(l, 0, sizeof(*l));
-	l->in = t->in[t->k];
-	l->end.op = jit_last_op();
-	l->end.off = (uint16_t)(l->in.off + l->in.len);
-	l->end.base = l->end.index = R_ZERO;
-	return (l);
 }
 
 /* On this condition the last record is the interpreter's. */
@@ -153,7 +146,7 @@ jb_leave_if(struct jb *t, unsigned cc)
 	struct jcold *c = cold_new(t, a_jcc(t, cc));
 
 	c->kind = JC_LEAVE;
-	c->rec = jb_last(t);
+	c->k = t->k;
 }
 
 void
@@ -162,16 +155,30 @@ jb_leave(struct jb *t)
 	struct jcold *c = cold_new(t, a_jmp(t));
 
 	c->kind = JC_LEAVE;
-	c->rec = jb_last(t);
+	c->k = t->k;
+}
+
+static void
+jb_call(struct jb *t, const struct jcold *c)
+{
+	if (c->kind == JC_COPY) {
+		a_imm64(t, H_AX, (uint64_t)(uintptr_t)c->rec);
+		a_call_to(t, t->j->copy);
+		return;
+	}
+	a_imm64(t, H_ADDR, (unsigned)c->k);
+	a_call_to(t, t->thunk);
 }
 
 /* The record in hand by its handler, in line. */
 static void
 jb_handler(struct jb *t)
 {
+	struct jcold c;
+
 	jb_clobber(t);
-	a_imm64(t, H_AX, (uint64_t)(uintptr_t)jb_rec(t));
-	a_call_to(t, t->j->interp);
+	cold_record(t, &c);
+	jb_call(t, &c);
 }
 
 static void
@@ -185,13 +192,16 @@ cold_emit(struct jb *t, const struct jcold *c)
 		a_jump_to(t, t->j->lookup);
 		break;
 	case JC_LEAVE:
-		a_imm64(t, H_AX, (uint64_t)(uintptr_t)c->rec);
+		a_imm64(t, H_AX, (uint64_t)(uintptr_t)&t->b->insn[c->k]);
+		a_rm(t, 8, 0x8b, H_TMP, H_AX, c->k != 0 ? 0 :
+		    (int32_t)((uint8_t *)jit_first_op(t->b) -
+		    (uint8_t *)t->b->insn));
 		a_imm64(t, H_ADDR, t->boff);
 		a_jump_to(t, t->j->leave);
 		break;
 	case JC_RECORD:
-		a_imm64(t, H_AX, (uint64_t)(uintptr_t)c->rec);
-		a_call_to(t, t->j->interp);
+	case JC_COPY:
+		jb_call(t, c);
 		if (c->flags)
 			flags_to_host(t);
 		a_jump_to(t, c->back);
@@ -256,8 +266,7 @@ jb_probe(struct jb *t, unsigned size, bool write, bool leave)
 		jb_leave_if(t, C_A);
 	else {
 		c = cold_new(t, a_jcc(t, C_A));
-		c->kind = JC_RECORD;
-		c->rec = jb_rec(t);
+		cold_record(t, c);
 	}
 	a_rm(t, 8, 0x03, H_ADDR, H_TMP, offsetof(struct tlbe, addend));
 }
@@ -313,7 +322,13 @@ jb_link(struct jb *t, uint32_t off)
 	l->gpa = gpa | (uint64_t)t->b->mode << 48;
 	l->site = c->site;
 	l->next = t->links;
-	t->links = l;
+	t->links = (uint32_t)((uint8_t *)l - t->j->data) + 1;
+}
+
+static struct jlink *
+link_of(struct jit *j, uint32_t at)
+{
+	return ((struct jlink *)(void *)(j->data + at - 1));
 }
 
 /* The block's links become jumps where the target has code. */
@@ -321,25 +336,29 @@ static void
 links_settle(struct jb *t)
 {
 	struct jit *j = t->j;
-	struct jlink *l, *next;
+	struct jlink *l;
 	struct block *to;
+	uint32_t at, next;
 	unsigned h;
 
-	for (l = t->links; l != NULL; l = next) {
+	for (at = t->links; at != 0; at = next) {
+		l = link_of(j, at);
 		next = l->next;
 		h = link_hash(l->gpa);
 		l->next = j->links[h];
-		j->links[h] = l;
+		j->links[h] = at;
 		to = block_at(t->cpu, l->gpa & ~(0xffffull << 48),
 		    t->b->mode);
 		if (to != NULL && to->tcode != j->rx + j->plain)
 			a_patch(j, l->site, to->tlink);
 	}
 	/* Who waits for this block? */
-	for (l = j->links[link_hash(t->b->gpa | (uint64_t)t->b->mode << 48)];
-	    l != NULL; l = l->next)
+	for (at = j->links[link_hash(t->b->gpa | (uint64_t)t->b->mode << 48)];
+	    at != 0; at = l->next) {
+		l = link_of(j, at);
 		if (l->gpa == (t->b->gpa | (uint64_t)t->b->mode << 48))
 			a_patch(j, l->site, t->b->tlink);
+	}
 }
 
 /* ---- the whole block ---- */
@@ -369,6 +388,9 @@ jb_decode(struct jb *t)
 	decode_bind(t->d, t->in, t->n);
 	memcpy(check, t->in, (size_t)t->n * sizeof(check[0]));
 	decode_fuse(t->d, check, t->n);
+	if (t->n != b->count || *jit_first_op(b) != check[0].op)
+		return (false);
+	check[0].op = b->insn[0].op;
 	if (memcmp(check, b->insn, (size_t)t->n * sizeof(check[0])) != 0)
 		return (false);
 	t->live[t->n] = live;
@@ -381,8 +403,12 @@ jb_decode(struct jb *t)
 static void
 jb_head(struct jb *t)
 {
-	uint32_t start = a_here(t);
+	uint32_t start;
 
+	t->thunk = a_here(t);
+	a_imm64(t, H_AX, (uint64_t)(uintptr_t)t->b);
+	a_jump_to(t, t->j->interp);
+	start = a_here(t);
 	a_load(t, H_ADDR, OFF_CPU(jit_page));
 	a_rm(t, 8, 0x8d, H_ADDR, H_ADDR, 0x1000);
 	if (!t->full)
@@ -421,7 +447,7 @@ jb_body(struct jb *t)
 		else
 			jb_handler(t);
 		for (int i = first; i < t->ncold; i++)
-			if (t->cold[i].kind == JC_RECORD) {
+			if (t->cold[i].kind <= JC_COPY) {
 				t->cold[i].back = a_here(t);
 				t->cold[i].flags = t->flags != JF_MEM;
 			}

@@ -35,21 +35,35 @@ op_done(struct softcpu *cpu, const struct insn *in)
 	cpu->jit_done = 1;
 }
 
-/* Behind the last record's copy. */
-static void
-op_last_end(struct softcpu *cpu, const struct insn *in)
+/*
+ * Run the handler of record k, and only that one.  False: leave translated
+ * code; rip is exact.  When the handler's own store kills the block, the
+ * next record is op_stale by then.
+ */
+static bool
+jit_interp(struct softcpu *cpu, struct block *b, unsigned k)
 {
-	soft_goto(cpu, soft_rip(cpu, in));
+	struct insn *in = &b->insn[k];
+	const soft_op here = in->op, next = in[1].op;
+
+	cpu->gpr[R_BLOCK] = cpu->jit_page + PAGE_OFF(b->gpa);
+	cpu->jit_done = 0;
+	in[1].op = op_done;
+	if (k == 0)
+		in->op = *jit_first_op(b);
+	in->op(cpu, in);
+	if (likely(!b->dead)) {
+		in->op = here;
+		in[1].op = next;
+	}
+	return (cpu->jit_done != 0);
 }
 
-/*
- * Run one record's handler.  False: leave translated code; rip is exact.
- * The block may have died by the handler's own store.
- */
-bool
-jit_interp(struct softcpu *cpu, struct jrec *t)
+/* The same for a copy of a record. */
+static bool
+jit_copy(struct softcpu *cpu, struct jrec *t)
 {
-	cpu->gpr[R_BLOCK] = cpu->jit_page + t->boff;
+	cpu->gpr[R_BLOCK] = cpu->jit_page + PAGE_OFF(t->blk->gpa);
 	cpu->jit_done = 0;
 	t->in.op(cpu, &t->in);
 	if (!cpu->jit_done)
@@ -124,17 +138,18 @@ stub_unwind(struct jb *t)
 	a_byte(t, 0xc3);
 }
 
-/* rsi: a record to go on with; its handler is jumped to. */
+/* rax: a record to go on with, r13: its handler, which is jumped to. */
 static void
 stub_to_record(struct jb *t)
 {
 	a_mov(t, H_DI, H_CPU);
 	a_mov(t, H_SI, H_AX);
+	a_mov(t, H_AX, H_TMP);
 	stub_pops(t);
-	a_rm(t, 4, 0xff, 4, H_SI, 0);
+	a_rr(t, 4, 0xff, 4, H_AX);
 }
 
-/* leave: rax: struct jlast, r14: the block's page offset. */
+/* leave: rax: the record, r13: its handler, r14: the block's page offset. */
 static void
 stub_leave(struct jb *t)
 {
@@ -145,19 +160,22 @@ stub_leave(struct jb *t)
 	stub_to_record(t);
 }
 
-/* interp: rax: struct jrec; returns, or leaves translated code. */
+/*
+ * interp: rax: the block, r14: the record's number; copy: rax: struct jrec.
+ * Both return, or leave translated code.
+ */
 static void
-stub_interp(struct jb *t)
+stub_handler(struct jb *t, uint64_t fn)
 {
 	uint32_t out;
 
-	t->j->interp = a_here(t);
 	stub_spill(t);
 	a_rr(t, 8, 0x83, 5, H_SP);
 	a_byte(t, 8);
 	a_mov(t, H_DI, H_CPU);
 	a_mov(t, H_SI, H_AX);
-	a_imm64(t, H_AX, (uint64_t)(uintptr_t)jit_interp);
+	a_mov(t, H_DX, H_ADDR);
+	a_imm64(t, H_AX, fn);
 	a_rr(t, 4, 0xff, 2, H_AX);
 	a_rr(t, 8, 0x83, 0, H_SP);
 	a_byte(t, 8);
@@ -216,6 +234,7 @@ stub_plain(struct jb *t)
 	a_store(t, H_ADDR, OFF_GPR(R_BLOCK));
 	stub_spill(t);
 	a_lea(t, H_AX, H_TMP, (int32_t)offsetof(struct block, insn));
+	a_rm(t, 8, 0x8b, H_TMP, H_AX, 0);
 	stub_to_record(t);
 	return (at);
 }
@@ -228,7 +247,10 @@ jit_stubs(struct jit *j)
 	stub_enter(&t);
 	stub_unwind(&t);
 	stub_leave(&t);
-	stub_interp(&t);
+	j->interp = a_here(&t);
+	stub_handler(&t, (uint64_t)(uintptr_t)jit_interp);
+	j->copy = a_here(&t);
+	stub_handler(&t, (uint64_t)(uintptr_t)jit_copy);
 	stub_lookup(&t);
 	j->plain = stub_plain(&t);
 	j->first = (a_here(&t) + 63) & ~63u;
@@ -387,7 +409,7 @@ op_count(struct softcpu *cpu, const struct insn *in)
 {
 	struct block *b = (struct block *)(void *)(uintptr_t)(
 	    (uintptr_t)in - offsetof(struct block, insn));
-	soft_op op = (soft_op)(uintptr_t)b->insn[b->count].imm64;
+	soft_op op = *jit_first_op(b);
 
 	if (unlikely(++b->hits >= cpu->core->jit->hot)) {
 		b->insn[0].op = op;
@@ -412,7 +434,7 @@ jit_block(struct softcpu *cpu, struct block *b)
 	if (!(b->mode & MODE_64) || (b->mode & MODE_TF) || b->gpa2 != 0 ||
 	    b->count == 0 || decode_unblocks(b->insn[0].op))
 		return;
-	b->insn[b->count].imm64 = (uint64_t)(uintptr_t)b->insn[0].op;
+	*jit_first_op(b) = b->insn[0].op;
 	b->insn[0].op = op_count;
 }
 
@@ -436,10 +458,4 @@ soft_op
 jit_done_op(void)
 {
 	return (op_done);
-}
-
-soft_op
-jit_last_op(void)
-{
-	return (op_last_end);
 }

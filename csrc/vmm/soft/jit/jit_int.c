@@ -5,6 +5,7 @@
  */
 #include "int_local.h"
 #include "jit_asm.h"
+#include "sys_local.h"
 
 #define G_AX 0u
 #define G_DX 2u
@@ -29,6 +30,14 @@ static bool
 high(const struct op *o, unsigned r)
 {
 	return (o->size == 1 && (r & 7) != 0);
+}
+
+/* The prefix of what follows, where the record has it. */
+static void
+lock(const struct op *o)
+{
+	if (o->d->lock)
+		a_byte(o->t, 0xf0);
 }
 
 /* A new value of (size) bytes was made in h: sizes below 4 merge, so h must
@@ -120,6 +129,7 @@ alu_mem(const struct op *o, unsigned op, bool to_mem)
 	if (op == I_ADC || op == I_SBB)
 		jb_flags_carry(t);
 	r = jb_src(t, greg(o, o->in->reg), H_TMP);
+	lock(o);
 	if (op == I_TEST)
 		a_rm(t, o->size, 0x84 | b, r, H_ADDR, 0);
 	else
@@ -141,6 +151,7 @@ alu_mi(const struct op *o, unsigned op)
 	jb_mem(t, o->size, op < I_CMP);
 	if (op == I_ADC || op == I_SBB)
 		jb_flags_carry(t);
+	lock(o);
 	alu_imm(o, op, true, H_ADDR);
 	t->flags = JF_HOST;
 	return (true);
@@ -192,6 +203,7 @@ i_unary(const struct op *o)
 	}
 	if (kind < 2 && (t->live[t->k + 1] & FL_CF))
 		jb_flags_carry(t);
+	lock(o);
 	if (o->d->mem)
 		a_rm(t, o->size, opc, ext[kind], H_ADDR, 0);
 	else {
@@ -499,8 +511,18 @@ i_bt(const struct op *o)
 	unsigned kind = o->d->row->arg & 3, d, s = 0;
 	bool imm = o->d->row->arg >= 4;
 
-	if (o->d->mem || o->size == 2)
+	/* A bit offset in a register reaches beyond the operand. */
+	if (o->size == 2 || (o->d->mem && (!imm || !jb_mem_ok(t))))
 		return (false);
+	if (o->d->mem) {
+		jb_mem(t, o->size, kind != 0);
+		jb_flags_merge(t);
+		lock(o);
+		a_rm(t, o->size, 0x0fba, 4 + kind, H_ADDR, 0);
+		a_byte(t, (unsigned)o->in->imm & 63);
+		t->flags = JF_HOST;
+		return (true);
+	}
 	jb_flags_merge(t);
 	if (!imm)
 		s = jb_src(t, o->in->reg, H_ADDR);
@@ -559,7 +581,17 @@ i_xchg(const struct op *o)
 	struct jb *t = o->t;
 	unsigned ga, gb, a, b;
 
-	if (o->d->mem || o->size < 4)
+	if (o->d->mem) {
+		if (high(o, o->in->reg) || !jb_mem_ok(t))
+			return (false);
+		jb_mem(t, o->size, true);
+		gb = greg(o, o->in->reg);
+		b = rmw_reg(o, gb);
+		a_rm(t, o->size, o->size == 1 ? 0x86 : 0x87, b, H_ADDR, 0);
+		jb_put(t, gb, b);
+		return (true);
+	}
+	if (o->size < 4)
 		return (false);
 	ga = o->in->rm;
 	gb = o->d->opcode >= 0x90 ? G_AX : o->in->reg;
@@ -574,15 +606,73 @@ i_xchg(const struct op *o)
 	return (true);
 }
 
+/* CMPXCHG and XADD of memory. */
+static bool
+i_cmpxchg(const struct op *o)
+{
+	struct jb *t = o->t;
+	unsigned r;
+
+	if (!o->d->mem || high(o, o->in->reg) || !jb_mem_ok(t))
+		return (false);
+	jb_mem(t, o->size, true);
+	r = jb_src(t, greg(o, o->in->reg), H_TMP);
+	a_mov(t, H_AX, jit_host[G_AX]);
+	lock(o);
+	a_rm(t, o->size, o->size == 1 ? 0x0fb0 : 0x0fb1, r, H_ADDR, 0);
+	a_mov(t, jit_host[G_AX], H_AX);
+	t->flags = JF_HOST;
+	return (true);
+}
+
+static bool
+i_xadd(const struct op *o)
+{
+	struct jb *t = o->t;
+	unsigned g, r;
+
+	if (!o->d->mem || high(o, o->in->reg) || !jb_mem_ok(t))
+		return (false);
+	jb_mem(t, o->size, true);
+	g = greg(o, o->in->reg);
+	r = rmw_reg(o, g);
+	lock(o);
+	a_rm(t, o->size, o->size == 1 ? 0x0fc0 : 0x0fc1, r, H_ADDR, 0);
+	jb_put(t, g, r);
+	t->flags = JF_HOST;
+	return (true);
+}
+
 /* ---- the stack ---- */
+static bool
+push_mem(const struct op *o)
+{
+	const unsigned sp = jit_host[G_SP];
+	struct jb *t = o->t;
+
+	if (!jb_mem_ok(t))
+		return (false);
+	jb_mem(t, 8, false);
+	a_rm(t, 8, 0x8b, H_AX, H_ADDR, 0);
+	a_rm(t, 8, 0x89, H_AX, H_SP, 0);
+	a_lea(t, H_ADDR, sp, -8);
+	jb_probe(t, 8, true, false);
+	a_rm(t, 8, 0x8b, H_AX, H_SP, 0);
+	a_rm(t, 8, 0x89, H_AX, H_ADDR, 0);
+	a_lea(t, sp, sp, -8);
+	return (true);
+}
+
 static bool
 i_push(const struct op *o)
 {
 	const unsigned sp = jit_host[G_SP];
 	struct jb *t = o->t;
 
-	if (o->d->mem || o->size != 8)
+	if (o->size != 8)
 		return (false);
+	if (o->d->mem)
+		return (push_mem(o));
 	a_lea(t, H_ADDR, sp, -8);
 	jb_probe(t, 8, true, false);
 	if (o->d->opcode == 0x68 || o->d->opcode == 0x6a) {
@@ -645,7 +735,8 @@ static const struct {
 	{ ibind_imul2, i_imul2 }, { ibind_mul, i_mul }, { ibind_bt, i_bt },
 	{ ibind_conv, i_conv }, { ibind_bswap, i_bswap },
 	{ ibind_xchg, i_xchg }, { ibind_shd, i_shd },
-	{ ibind_stackmisc, i_leave },
+	{ ibind_stackmisc, i_leave }, { bind_nop, i_nop },
+	{ ibind_cmpxchg, i_cmpxchg }, { ibind_xadd, i_xadd },
 };
 
 bool
@@ -657,7 +748,9 @@ jit_int(struct jb *t)
 	o.d = &t->d[t->k];
 	o.in = &t->in[t->k];
 	o.size = o.d->opsize;
-	if (o.d->row == NULL || o.d->lock)
+	/* LOCK without memory or where it must not be is #UD. */
+	if (o.d->row == NULL || (o.d->lock && (!o.d->mem ||
+	    !(o.d->row->attr & A_LOCK))))
 		return (false);
 	for (size_t i = 0; i < sizeof(int_fns) / sizeof(int_fns[0]); i++)
 		if (o.d->row->bind == int_fns[i].bind)

@@ -26,30 +26,27 @@ enum {
 /* Where each guest register lives; H_NONE: in cpu->gpr[]. */
 extern const uint8_t jit_host[16];
 
-/* A copy of a record for its handler to run from translated code. */
+/*
+ * A copy of a record whose handler in the block does the next one, too: for
+ * translated code to run it alone.
+ */
 struct jrec {
 	struct insn in;
 	soft_op done; /* what SOFT_NEXT calls: the handler came through */
 	struct block *blk;
-	uint32_t boff; /* the block's offset in its page */
 };
 _Static_assert(offsetof(struct jrec, done) == sizeof(struct insn),
     "SOFT_NEXT finds done");
 
-/* The record that ends a block, to go on with in the interpreter. */
-struct jlast {
-	struct insn in, end;
-};
-
 /* A jump to a block of the same page: patched when that is translated. */
 struct jlink {
-	struct jlink *next;
-	uint64_t gpa; /* with the mode in bits 63:48 */
+	uint64_t gpa;	/* with the mode in bits 63:48 */
+	uint32_t next;	/* offset in the data + 1; 0: none */
 	uint32_t site;	/* offset of the rel32 */
 };
 
 #define JIT_CODE (8u << 20)
-#define JIT_DATA (4u << 20)
+#define JIT_DATA (2u << 20)
 #define JLINK_BITS 12
 #define JIT_ROOM 16384 /* what one block may need, code and data each */
 
@@ -65,8 +62,9 @@ enum jflags {
 struct jcold {
 	uint32_t site;	/* offset of the rel32 that jumps there */
 	uint32_t back;	/* where to go on */
-	void *rec;	/* struct jrec, or the struct jlast */
-	enum { JC_RECORD, JC_LEAVE, JC_LINK } kind;
+	struct jrec *rec; /* JC_COPY */
+	enum { JC_RECORD, JC_COPY, JC_LEAVE, JC_LINK } kind;
+	int k;		/* the record */
 	bool flags;	/* the host's flags are wanted behind it */
 	uint32_t off;	/* JC_LINK: the target's page offset */
 };
@@ -85,9 +83,9 @@ struct jb {
 	uint32_t live[BLOCK_MAX + 1]; /* flags live in front of each */
 	enum jflags flags;
 	uint32_t boff;	 /* block's offset in its page */
-	struct jlast *last;
+	uint32_t thunk; /* runs record r14 of the block */
 	uint32_t entry, link; /* offsets of the code */
-	struct jlink *links;  /* made so far */
+	uint32_t links;	      /* made so far */
 	int ncold;
 	struct jcold cold[JCOLD_MAX]; /* from here on not zeroed */
 	uint8_t bytes[BLOCK_MAX * 15 + 16];
@@ -99,9 +97,9 @@ struct jit {
 	uint8_t *data;
 	uint32_t used, data_used, first; /* first: behind the stubs */
 	uint32_t hot; /* entries before a block is translated */
-	struct jlink *links[1u << JLINK_BITS];
+	uint32_t links[1u << JLINK_BITS];
 	/* stubs: offsets */
-	uint32_t enter, interp, lookup, unwind, leave, outside, plain;
+	uint32_t enter, interp, copy, lookup, unwind, leave, outside, plain;
 	uint32_t stale_len; /* of the code in front of a block's link entry */
 	struct jb jb; /* the block being translated */
 };
@@ -112,9 +110,13 @@ struct jit {
 /* ---- jit_cache.c ---- */
 void *jit_data(struct jit *j, size_t n);
 soft_op jit_done_op(void);
-soft_op jit_last_op(void);
+/* What the block's first record does, whoever stands in its place. */
+static inline soft_op *
+jit_first_op(struct block *b)
+{
+	return ((soft_op *)(void *)&b->insn[b->count].imm64);
+}
 void jit_serialize(void);
-bool jit_interp(struct softcpu *cpu, struct jrec *t);
 
 /* ---- jit_block.c ---- */
 /* False: the block stays with the interpreter. */
