@@ -37,5 +37,4 @@ uint64_t drv_features(struct drv *d);
 
 /* A file of 512-byte sectors, each filled with its number's low byte. */
 void drv_make_image(const char *path, int sectors);
-
 #endif

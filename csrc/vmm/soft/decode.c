@@ -3,6 +3,7 @@
  * finds arithmetic flags nobody reads.  The rows of optab_*.def are indexed
  * once by [map][opcode].
  */
+#include <cpuid.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,7 +45,7 @@ static const struct {
 static uint32_t
 host_features(void)
 {
-	uint32_t f;
+	uint32_t a, b, c, d, f;
 
 	f = SF_CX8 | SF_CX16 | SF_MMX | SF_SSE | SF_SSE2 | SF_XSAVE | SF_FXSR |
 	    SF_RDTSCP | SF_FSGSBASE | SF_INVPCID | SF_MOVBE | SF_RDPID |
@@ -64,7 +65,8 @@ host_features(void)
 		f |= SF_PCLMUL;
 	if (__builtin_cpu_supports("aes"))
 		f |= SF_AES;
-	if (__builtin_cpu_supports("rdrnd"))
+	/* Not every compiler knows a name for this one. */
+	if (__get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_RDRND) != 0)
 		f |= SF_RDRAND;
 	return (f);
 }
@@ -136,7 +138,7 @@ struct prefixes {
 static void
 dec_prefixes(struct dec_cur *c, struct soft_dec *d, struct prefixes *px)
 {
-	static const int8_t segs[8] = { S_ES, S_CS, S_SS, S_DS };
+	static const int8_t segs[8] = { S_ES, S_CS, S_SS, S_DS, S_FS, S_GS };
 	uint8_t b;
 
 	px->segov = -1;
@@ -148,11 +150,8 @@ dec_prefixes(struct dec_cur *c, struct soft_dec *d, struct prefixes *px)
 			if (!(d->mode & MODE_64))
 				px->segov = segs[(b >> 3) & 3];
 			break;
-		case 0x64:
-			px->segov = S_FS;
-			break;
-		case 0x65:
-			px->segov = S_GS;
+		case 0x64: case 0x65:
+			px->segov = segs[b & 7];
 			break;
 		case 0x66:
 			d->p66 = true;
