@@ -22,6 +22,7 @@
 #define SEC_VCPU 0x103 /* announces a vCPU */
 
 #define MSR_APICBASE 0x1b
+#define MSR_TSC_DEADLINE 0x6e0
 
 struct section {
 	uint16_t cls;
@@ -320,6 +321,10 @@ lapic_read(struct vcpu *vcpu, void *buf, size_t len)
 	    (error = ops->getmsr(
 		 vcpu->cookie, MSR_APICBASE, &vdi->apic_base)) != 0)
 		return (-error);
+	/* Not on the page; 0 in another mode of the timer. */
+	if (ops->getmsr(vcpu->cookie, MSR_TSC_DEADLINE,
+		&vdi->timer_tsc_deadline) != 0)
+		vdi->timer_tsc_deadline = 0;
 	return ((int)sizeof(*vdi));
 }
 
@@ -337,6 +342,10 @@ lapic_write(struct vcpu *vcpu, const void *buf, size_t len)
 	if ((error = ops->setmsr(vcpu->cookie, MSR_APICBASE, vdi->apic_base)) !=
 		0 ||
 	    (error = ops->lapic_set(vcpu->cookie, vdi->page)) != 0)
+		return (-error);
+	if (vdi->timer_tsc_deadline != 0 &&
+	    (error = ops->setmsr(vcpu->cookie, MSR_TSC_DEADLINE,
+		 vdi->timer_tsc_deadline)) != 0)
 		return (-error);
 	return ((int)sizeof(*vdi));
 }
