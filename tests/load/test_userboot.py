@@ -15,9 +15,9 @@ from bhyveload_py.console import Console
 from bhyveload_py.errors import LoadError
 from bhyveload_py.userboothost import Host, Request
 from libvmmapi._ffi import lib
+from support import fbsdimage
 from support.tools import Tool, tool_argv
 
-SOURCE = Path(__file__).resolve().parents[1] / "guests" / "fbsd" / "userboot.c"
 Build = Callable[..., Path]
 
 
@@ -27,25 +27,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     if shutil.which("gcc") is None:
         pytest.skip("no compiler here")
     folder = tmp_path_factory.mktemp("userboot")
-    done: dict[tuple[str, ...], Path] = {}
-
-    def make(*flags: str) -> Path:
-        if flags not in done:
-            out = folder / f"userboot{len(done)}.so"
-            subprocess.run(
-                [
-                    "gcc", "-shared", "-nostdlib", "-fPIC", "-O1", "-w",
-                    "-fno-stack-protector", *flags, "-o", str(out), str(SOURCE),
-                ],
-                check=True,
-            )  # fmt: skip
-            blob = bytearray(out.read_bytes())
-            blob[7] = 9  # FreeBSD's mark, which dlopen() refuses
-            out.write_bytes(blob)
-            done[flags] = out
-        return done[flags]
-
-    return make
+    return lambda *flags: fbsdimage.userboot_object(folder, *flags)
 
 
 @pytest.fixture
