@@ -399,6 +399,8 @@ make_queues(struct pci_vtnet_softc *sc, struct pci_devinst *pi, nvlist_t *nvl)
 	for (i = 0; i < pairs; i++) {
 		vp = &sc->vsc_pairs[i];
 		vp->vp_sc = sc;
+		vp->vp_rx_iov = vp->vp_rx_segs;
+		vp->vp_rx_chains = vp->vp_rx_slots;
 		vp->vp_rxq = &sc->vsc_queues[i * 2];
 		vp->vp_txq = &sc->vsc_queues[i * 2 + 1];
 		pthread_mutex_init(&vp->vp_rx_mtx, NULL);

@@ -61,9 +61,11 @@ struct vtnet_pair {
 	 * this frame or the next. */
 	pthread_mutex_t vp_rx_mtx;
 	bool vp_rx_on; /* the back end calls us */
-	struct iovec vp_rx_iov[VTNET_MAXSEGS];
+	struct iovec vp_rx_segs[VTNET_MAXSEGS];
+	struct iovec *vp_rx_iov; /* those in hand */
 	int vp_rx_niov;
-	struct vtnet_chain vp_rx_chains[VTNET_MAXSEGS];
+	struct vtnet_chain vp_rx_slots[VTNET_MAXSEGS];
+	struct vtnet_chain *vp_rx_chains;
 	int vp_rx_nchains;
 	size_t vp_rx_room;
 

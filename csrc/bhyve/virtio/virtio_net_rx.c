@@ -9,6 +9,18 @@
 /* Frames of one callback, after which other devices have their turn. */
 #define VTNET_RX_BUDGET 256
 
+/* What is in hand moves to the front of its arrays, to make room. */
+static void
+rx_compact(struct vtnet_pair *vp)
+{
+	memmove(vp->vp_rx_segs, vp->vp_rx_iov,
+	    sizeof(vp->vp_rx_segs[0]) * (size_t)vp->vp_rx_niov);
+	memmove(vp->vp_rx_slots, vp->vp_rx_chains,
+	    sizeof(vp->vp_rx_slots[0]) * (size_t)vp->vp_rx_nchains);
+	vp->vp_rx_iov = vp->vp_rx_segs;
+	vp->vp_rx_chains = vp->vp_rx_slots;
+}
+
 /*
  * Take one more chain's buffers.  1; 0: the driver has none to give, or no
  * more fit; -1: the queue is broken.
@@ -21,13 +33,15 @@ rx_take(struct vtnet_pair *vp)
 	struct vi_req req;
 	int i, n;
 
-	if (vp->vp_rx_niov == VTNET_MAXSEGS)
-		return (0);
-	iov = vp->vp_rx_iov + vp->vp_rx_niov;
 	/* With chains in hand, one that does not fit can wait. */
-	if (vp->vp_rx_nchains != 0 && vp->vp_rx_niov > VTNET_MAXSEGS / 2)
+	if (vp->vp_rx_niov > VTNET_MAXSEGS / 2)
 		return (0);
-	n = vq_getchain(vp->vp_rxq, iov, VTNET_MAXSEGS - vp->vp_rx_niov, &req);
+	if (vp->vp_rx_nchains == 0 ||
+	    vp->vp_rx_iov + vp->vp_rx_niov > vp->vp_rx_segs + VTNET_MAXSEGS / 2)
+		rx_compact(vp);
+	iov = vp->vp_rx_iov + vp->vp_rx_niov;
+	n = vq_getchain(
+	    vp->vp_rxq, iov, (int)(vp->vp_rx_segs + VTNET_MAXSEGS - iov), &req);
 	if (n <= 0)
 		return (n);
 	if (req.writable == 0) {
@@ -110,10 +124,8 @@ rx_publish(struct vtnet_pair *vp, size_t len)
 	vq_relchain_publish(vp->vp_rxq);
 	vp->vp_rx_nchains -= n;
 	vp->vp_rx_niov -= niov;
-	memmove(vp->vp_rx_chains, vp->vp_rx_chains + n,
-	    sizeof(*chain) * (size_t)vp->vp_rx_nchains);
-	memmove(vp->vp_rx_iov, vp->vp_rx_iov + niov,
-	    sizeof(vp->vp_rx_iov[0]) * (size_t)vp->vp_rx_niov);
+	vp->vp_rx_chains += n;
+	vp->vp_rx_iov += niov;
 }
 
 /* Have chains with room for want bytes: 1; 0: not so many; -1: broken. */
@@ -267,4 +279,5 @@ vtnet_rx_forget(struct vtnet_pair *vp)
 	netbe_rx_discard(vp->vp_be);
 	vp->vp_rx_nchains = vp->vp_rx_niov = 0;
 	vp->vp_rx_room = 0;
+	rx_compact(vp);
 }
