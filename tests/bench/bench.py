@@ -337,6 +337,34 @@ def freebsd_memory() -> float:
     return _freebsd()[1]
 
 
+def _call(option: str) -> float:
+    """Return the milliseconds of bhyvectl's whole exec beside 50 VMs."""
+    root = tempfile.mkdtemp()
+    env = dict(os.environ, VMM_DIR=root)
+    names = [f"vm{number:02}" for number in range(50)]
+    try:
+        for name in names:
+            subprocess.run(
+                tool_argv("bhyvectl", f"--vm={name}", "--create", "--set-mem=16"),
+                env=env,
+                check=True,
+            )
+        argv = tool_argv("bhyvectl", option)
+        argv += [] if option in {"--list", "--help"} else [f"--vm={names[7]}"]
+        times = []
+        for _ in range(21):
+            began = time.monotonic()
+            subprocess.run(argv, env=env, check=True, capture_output=True)
+            times.append(time.monotonic() - began)
+        return 1000 * statistics.median(times)
+    finally:
+        for name in names:
+            subprocess.run(
+                tool_argv("bhyvectl", f"--vm={name}", "--destroy"), env=env, check=True
+            )
+        shutil.rmtree(root)
+
+
 #: name -> (unit, ours, the peer's or None)
 FIGURES: dict[str, tuple[str, Callable[[], float], Callable[[], float] | None]] = {
     "boot to init, soft vs TCG": ("s", boot_ours, boot_qemu),
@@ -361,6 +389,10 @@ FIGURES: dict[str, tuple[str, Callable[[], float], Callable[[], float] | None]] 
     "resident beside the guest": ("MiB", resident, None),
     "FreeBSD kernel and 20 modules loaded": ("s", freebsd_seconds, None),
     "the same, memory with the guest's": ("MiB", freebsd_memory, None),
+    "bhyvectl --help": ("ms", lambda: _call("--help"), None),
+    "bhyvectl --list of 50": ("ms", lambda: _call("--list"), None),
+    "bhyvectl --get-all of one of 50": ("ms", lambda: _call("--get-all"), None),
+    "bhyvectl --get-stats of one of 50": ("ms", lambda: _call("--get-stats"), None),
 }
 
 #: Rows of their own shape: name -> function of the number of runs.
