@@ -69,6 +69,13 @@ def machine(request: Request) -> int:
     if lacking is not None:
         raise Failure(ExitStatus.ERROR, lacking)
     _check_devices(tree)
+    layout = tree.get("keyboard.layout")
+    if layout is not None:
+        console.message(
+            "bhyve",
+            f"-K {layout} (keyboard.layout): no screen of this version has a "
+            "keyboard, so the layout is not used",
+        )
     _derive_uuid(tree)
     monitored = tree.get_bool("monitor.enabled", default=False)
     reboot = not tree.get_bool("monitor.no_reboot", default=False)
