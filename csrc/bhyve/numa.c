@@ -115,8 +115,8 @@ read_domain(void *arg, const char *name, nvlist_t *node, const char *value)
 		return (-1);
 	}
 	if (numa.count == NUMA_MAX_DOMAINS) {
-		ewarnx("domains.%s: more than %d domains", name,
-		    NUMA_MAX_DOMAINS);
+		ewarnx(
+		    "domains.%s: more than %d domains", name, NUMA_MAX_DOMAINS);
 		numa.failed = true;
 		return (-1);
 	}
@@ -260,6 +260,6 @@ numa_domain(int n)
 int
 numa_setup_memory(struct vmctx *ctx)
 {
-	return (vm_setup_memory_domains(
-	    ctx, VM_MMAP_ALL, numa.memory, numa.count));
+	return (
+	    vm_setup_memory_domains(ctx, VM_MMAP_ALL, numa.memory, numa.count));
 }

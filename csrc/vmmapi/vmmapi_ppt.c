@@ -52,8 +52,8 @@ vm_assign_pptdev(struct vmctx *ctx, int bus, int slot, int func)
 	    "/sys/bus/pci/devices/0000:%02x:%02x.%d", (unsigned int)bus,
 	    (unsigned int)slot, func);
 	if (access(device, F_OK) != 0)
-		return (refuse(ENOENT, bus, slot, func,
-		    "the host has no such device"));
+		return (refuse(
+		    ENOENT, bus, slot, func, "the host has no such device"));
 	snprintf(path, sizeof(path), "%s/iommu_group", device);
 	if (access(path, F_OK) != 0)
 		return (refuse(ENXIO, bus, slot, func,
@@ -84,8 +84,8 @@ vm_map_pptdev_mmio(struct vmctx *ctx, int bus, int slot, int func,
 }
 
 int
-vm_unmap_pptdev_mmio(struct vmctx *ctx, int bus, int slot, int func,
-    vm_paddr_t gpa, size_t len)
+vm_unmap_pptdev_mmio(
+    struct vmctx *ctx, int bus, int slot, int func, vm_paddr_t gpa, size_t len)
 {
 	(void)ctx;
 	(void)gpa;

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import pytest
 
@@ -214,36 +213,6 @@ def test_json_of_a_failure_has_the_errno(ctl: Tool) -> None:
     result = ctl("--json", "--setcap=1", "--capname=nothing")
     assert result.status == 255
     assert json.loads(result.out)["errno"] == 2
-
-
-SETTABLE = [
-    *(f"cr{n}" for n in (2, 3)),
-    *(f"dr{n}" for n in (0, 1, 2, 3)),
-    *("rsp", "rip", "rax"),
-]
-
-
-@pytest.mark.parametrize("state", ["stopped", "running", "paused"])
-def test_what_is_set_can_be_got(
-    tool: Tool, vm_factory: Factory, backend: str, state: str
-) -> None:
-    vm_factory("t", mb=16).close()
-    with running("t") if state != "stopped" else nullcontext():
-        if state == "paused":
-            with VM.open("t") as vm:
-                vm.pause()
-        for name in SETTABLE:
-            # The guest jumps to where it is: only its own address will do.
-            value = 0x1000 if name == "rip" else 0x12345000
-            done = tool("bhyvectl", "--vm=t", f"--set-{name}={value}", f"--get-{name}")
-            assert done.out == f"{name}[0]\t\t0x{value:016x}\n", done.err
-        done = tool("bhyvectl", "--vm=t", "--set-ds=0x30", "--get-ds")
-        assert done.out == "ds[0]\t\t0x0030\n"
-        done = tool(
-            *("bhyvectl", "--vm=t", "--desc-base=0x10", "--desc-limit=0xffff"),
-            *("--desc-access=0x93", "--set-desc-es", "--get-desc-es"),
-        )
-        assert done.out == ("es desc[0]\t0x0000000000000010/0x0000ffff/0x00000093\n")
 
 
 def test_get_all_of_a_vm_that_another_process_runs(

@@ -37,8 +37,8 @@ struct srat_memory {
 _Static_assert(sizeof(struct srat_memory) == 40, "SRAT, memory");
 
 _Static_assert(sizeof(struct srat_head) +
-		VM_MAXCPU * sizeof(struct srat_lapic) +
-		2 * NUMA_MAX_DOMAINS * sizeof(struct srat_memory) <=
+	    VM_MAXCPU * sizeof(struct srat_lapic) +
+	    2 * NUMA_MAX_DOMAINS * sizeof(struct srat_memory) <=
 	sizeof(union acpi_scratch),
     "an SRAT fits the scratch table");
 

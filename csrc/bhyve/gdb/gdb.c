@@ -428,7 +428,8 @@ gdb_init(struct vmctx *ctx, int ncpus)
 		return (0);
 	address = get_config_value("gdb.address");
 	snprintf(port, sizeof(port), "%ld", number);
-	dbg.listen_fd = listen_on(address != NULL ? address : "localhost", port);
+	dbg.listen_fd =
+	    listen_on(address != NULL ? address : "localhost", port);
 	if (dbg.listen_fd < 0)
 		return (-1);
 	dbg.ncpus = ncpus;

@@ -167,8 +167,7 @@ breakpoint(struct gdb_text *t, struct gdb_reply *r, bool set)
 	if (type != '0' && type != '1' && type != '2' && type != '4')
 		return;
 	if (!gdb_take(t, ",") || !gdb_take_number(t, &gla) ||
-	    !gdb_take(t, ",") || !gdb_take_number(t, &kind) ||
-	    t->p != t->end) {
+	    !gdb_take(t, ",") || !gdb_take_number(t, &kind) || t->p != t->end) {
 		gdb_put_error(r, EINVAL);
 		return;
 	}
@@ -269,8 +268,9 @@ query(struct gdb_text *t, struct gdb_reply *r)
 	else if (gdb_take(t, "ThreadExtraInfo,"))
 		thread_info(t, r);
 	else if (gdb_take(t, "Supported"))
-		gdb_put(r, "PacketSize=4096;swbreak+;hwbreak+;"
-			   "qXfer:features:read+");
+		gdb_put(r,
+		    "PacketSize=4096;swbreak+;hwbreak+;"
+		    "qXfer:features:read+");
 	else if (gdb_take(t, "Xfer:features:read:"))
 		features(t, r);
 	else if (gdb_take(t, "C") && t->p == t->end)

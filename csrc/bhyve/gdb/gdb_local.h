@@ -19,7 +19,7 @@ struct vmctx;
 
 enum gdb_reason {
 	GDB_STOP_NONE,
-	GDB_STOP_ASKED,	  /* the client attached, or sent an interrupt */
+	GDB_STOP_ASKED, /* the client attached, or sent an interrupt */
 	GDB_STOP_STEP,
 	GDB_STOP_SWBREAK,
 	GDB_STOP_HWBREAK,
@@ -91,16 +91,15 @@ void gdb_read_registers(struct vcpu *vcpu, struct gdb_reply *r);
 void gdb_write_registers(
     struct vcpu *vcpu, struct gdb_text *t, struct gdb_reply *r);
 void gdb_read_register(struct vcpu *vcpu, unsigned int n, struct gdb_reply *r);
-void gdb_write_register(struct vcpu *vcpu, unsigned int n, struct gdb_text *t,
-    struct gdb_reply *r);
+void gdb_write_register(
+    struct vcpu *vcpu, unsigned int n, struct gdb_text *t, struct gdb_reply *r);
 /* The target description, made once. */
 const char *gdb_target_xml(void);
 void gdb_regs_cleanup(void);
 
 /* ---- gdb_mem.c ---- */
 /* Bytes done, or -1: not even one. */
-long gdb_read_memory(
-    struct vcpu *vcpu, uint64_t gla, void *buf, size_t len);
+long gdb_read_memory(struct vcpu *vcpu, uint64_t gla, void *buf, size_t len);
 long gdb_write_memory(
     struct vcpu *vcpu, uint64_t gla, const void *buf, size_t len);
 /* An errno. */

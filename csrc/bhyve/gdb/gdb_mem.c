@@ -15,7 +15,7 @@
 
 struct breakpoint {
 	uint64_t gla, gpa; /* as they belonged together when it was set */
-	uint8_t saved; /* the byte that belongs there */
+	uint8_t saved;	   /* the byte that belongs there */
 };
 
 struct watch {
@@ -36,8 +36,8 @@ translate(struct vcpu *vcpu, uint64_t gla, uint64_t *gpa)
 	if (vm_get_paging(vcpu, &paging) != 0)
 		return (false);
 	paging.cpl = 0; /* a debugger may look everywhere */
-	return (vm_gla2gpa_nofault(vcpu, &paging, gla, VM_PROT_READ, gpa,
-		    &fault) == 0 &&
+	return (vm_gla2gpa_nofault(
+		    vcpu, &paging, gla, VM_PROT_READ, gpa, &fault) == 0 &&
 	    fault == 0);
 }
 
@@ -119,7 +119,8 @@ gdb_read_memory(struct vcpu *vcpu, uint64_t gla, void *buf, size_t len)
 long
 gdb_write_memory(struct vcpu *vcpu, uint64_t gla, const void *buf, size_t len)
 {
-	return (access_memory(vcpu, gla, false, (uint8_t *)(uintptr_t)buf, len));
+	return (
+	    access_memory(vcpu, gla, false, (uint8_t *)(uintptr_t)buf, len));
 }
 
 /* ---- debug registers ---- */

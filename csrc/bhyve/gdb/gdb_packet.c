@@ -321,8 +321,8 @@ on_readable(int fd, enum ev_type type, void *param)
 		mevent_disable(s->readable);
 		return;
 	}
-	n = recv(fd, s->in + s->in_len, sizeof(s->in) - s->in_len,
-	    MSG_DONTWAIT);
+	n = recv(
+	    fd, s->in + s->in_len, sizeof(s->in) - s->in_len, MSG_DONTWAIT);
 	if (n < 0 &&
 	    (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 		return;

@@ -27,11 +27,11 @@
 #define MSR_KGSBASE 0xc0000102u
 
 enum source {
-	FROM_REG, /* arg: enum vm_reg_name */
+	FROM_REG,  /* arg: enum vm_reg_name */
 	FROM_BASE, /* arg: a segment register, whose base it is */
 	FROM_MSR,  /* arg: the MSR */
-	FROM_FPU, /* arg: offset in FXSAVE's image; width: bytes of it */
-	FROM_FTW, /* the tag word, which FXSAVE abridges */
+	FROM_FPU,  /* arg: offset in FXSAVE's image; width: bytes of it */
+	FROM_FTW,  /* the tag word, which FXSAVE abridges */
 };
 
 struct gdb_reg {
@@ -42,9 +42,18 @@ struct gdb_reg {
 	uint32_t arg;
 };
 
-#define R64(n, r) { NULL, n, "int64", 64, FROM_REG, 8, VM_REG_GUEST_##r }
-#define SEG(n, r) { NULL, n, "int32", 32, FROM_REG, 4, VM_REG_GUEST_##r }
-#define FPU(n, t, b, w, off) { NULL, n, t, b, FROM_FPU, w, off }
+#define R64(n, r)                                                   \
+	{                                                           \
+		NULL, n, "int64", 64, FROM_REG, 8, VM_REG_GUEST_##r \
+	}
+#define SEG(n, r)                                                   \
+	{                                                           \
+		NULL, n, "int32", 32, FROM_REG, 4, VM_REG_GUEST_##r \
+	}
+#define FPU(n, t, b, w, off)                    \
+	{                                       \
+		NULL, n, t, b, FROM_FPU, w, off \
+	}
 #define ST(i) FPU("st" #i, "i387_ext", 80, 10, FX_ST + 16 * i)
 #define CTL(n, w, off) FPU(n, "int", 32, w, off)
 #define XMM(i) FPU("xmm" #i, "vec128", 128, 16, FX_XMM + 16 * i)
@@ -52,32 +61,71 @@ struct gdb_reg {
 static const struct gdb_reg gdb_regs[] = {
 	{ "org.gnu.gdb.i386.core", "rax", "int64", 64, FROM_REG, 8,
 	    VM_REG_GUEST_RAX },
-	R64("rbx", RBX), R64("rcx", RCX), R64("rdx", RDX), R64("rsi", RSI),
+	R64("rbx", RBX),
+	R64("rcx", RCX),
+	R64("rdx", RDX),
+	R64("rsi", RSI),
 	R64("rdi", RDI),
 	{ NULL, "rbp", "data_ptr", 64, FROM_REG, 8, VM_REG_GUEST_RBP },
 	{ NULL, "rsp", "data_ptr", 64, FROM_REG, 8, VM_REG_GUEST_RSP },
-	R64("r8", R8), R64("r9", R9), R64("r10", R10), R64("r11", R11),
-	R64("r12", R12), R64("r13", R13), R64("r14", R14), R64("r15", R15),
+	R64("r8", R8),
+	R64("r9", R9),
+	R64("r10", R10),
+	R64("r11", R11),
+	R64("r12", R12),
+	R64("r13", R13),
+	R64("r14", R14),
+	R64("r15", R15),
 	{ NULL, "rip", "code_ptr", 64, FROM_REG, 8, VM_REG_GUEST_RIP },
 	{ NULL, "eflags", "i386_eflags", 32, FROM_REG, 4, VM_REG_GUEST_RFLAGS },
-	SEG("cs", CS), SEG("ss", SS), SEG("ds", DS), SEG("es", ES),
-	SEG("fs", FS), SEG("gs", GS),
-	ST(0), ST(1), ST(2), ST(3), ST(4), ST(5), ST(6), ST(7),
-	CTL("fctrl", 2, FX_FCW), CTL("fstat", 2, FX_FSW),
+	SEG("cs", CS),
+	SEG("ss", SS),
+	SEG("ds", DS),
+	SEG("es", ES),
+	SEG("fs", FS),
+	SEG("gs", GS),
+	ST(0),
+	ST(1),
+	ST(2),
+	ST(3),
+	ST(4),
+	ST(5),
+	ST(6),
+	ST(7),
+	CTL("fctrl", 2, FX_FCW),
+	CTL("fstat", 2, FX_FSW),
 	{ NULL, "ftag", "int", 32, FROM_FTW, 2, FX_FTW },
-	CTL("fiseg", 2, FX_FCS), CTL("fioff", 4, FX_FIP),
-	CTL("foseg", 2, FX_FDS), CTL("fooff", 4, FX_FDP),
+	CTL("fiseg", 2, FX_FCS),
+	CTL("fioff", 4, FX_FIP),
+	CTL("foseg", 2, FX_FDS),
+	CTL("fooff", 4, FX_FDP),
 	CTL("fop", 2, FX_FOP),
 	{ "org.gnu.gdb.i386.sse", "xmm0", "vec128", 128, FROM_FPU, 16, FX_XMM },
-	XMM(1), XMM(2), XMM(3), XMM(4), XMM(5), XMM(6), XMM(7), XMM(8), XMM(9),
-	XMM(10), XMM(11), XMM(12), XMM(13), XMM(14), XMM(15),
+	XMM(1),
+	XMM(2),
+	XMM(3),
+	XMM(4),
+	XMM(5),
+	XMM(6),
+	XMM(7),
+	XMM(8),
+	XMM(9),
+	XMM(10),
+	XMM(11),
+	XMM(12),
+	XMM(13),
+	XMM(14),
+	XMM(15),
 	FPU("mxcsr", "i386_mxcsr", 32, 4, FX_MXCSR),
 	{ "org.gnu.gdb.i386.segments", "fs_base", "int", 64, FROM_BASE, 8,
 	    VM_REG_GUEST_FS },
 	{ NULL, "gs_base", "int", 64, FROM_BASE, 8, VM_REG_GUEST_GS },
 	{ "org.bhyve.system", "k_gs_base", "int64", 64, FROM_MSR, 8,
 	    MSR_KGSBASE },
-	R64("cr0", CR0), R64("cr2", CR2), R64("cr3", CR3), R64("cr4", CR4),
+	R64("cr0", CR0),
+	R64("cr2", CR2),
+	R64("cr3", CR3),
+	R64("cr4", CR4),
 	R64("efer", EFER),
 };
 #define NREGS (sizeof(gdb_regs) / sizeof(gdb_regs[0]))
@@ -126,8 +174,8 @@ write_types(FILE *f, const char *feature)
 		    vectors[i].id, vectors[i].type, vectors[i].count);
 	fputs("<union id=\"vec128\">", f);
 	for (i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++)
-		fprintf(f, "<field name=\"%s\" type=\"%s\"/>",
-		    vectors[i].id, vectors[i].id);
+		fprintf(f, "<field name=\"%s\" type=\"%s\"/>", vectors[i].id,
+		    vectors[i].id);
 	fputs("<field name=\"uint128\" type=\"uint128\"/></union>\n"
 	      "<flags id=\"i386_mxcsr\" size=\"4\">",
 	    f);
@@ -278,8 +326,7 @@ get_register(struct vcpu *vcpu, const struct gdb_reg *reg,
 		error = vm_get_register(vcpu, (int)reg->arg, &val);
 		break;
 	case FROM_BASE:
-		error =
-		    vm_get_desc(vcpu, (int)reg->arg, &val, &limit, &access);
+		error = vm_get_desc(vcpu, (int)reg->arg, &val, &limit, &access);
 		break;
 	case FROM_MSR:
 		error = vm_get_msr(vcpu, reg->arg, &val);
@@ -315,8 +362,8 @@ put_register(struct vcpu *vcpu, const struct gdb_reg *reg,
 		return (vm_set_register(vcpu, (int)reg->arg, val) == 0);
 	case FROM_BASE:
 		memcpy(&val, bytes, reg->width);
-		return (vm_get_desc(vcpu, (int)reg->arg, &old, &limit,
-			    &access) == 0 &&
+		return (vm_get_desc(
+			    vcpu, (int)reg->arg, &old, &limit, &access) == 0 &&
 		    vm_set_desc(vcpu, (int)reg->arg, val, limit, access) == 0);
 	case FROM_MSR:
 		memcpy(&val, bytes, reg->width);
@@ -423,8 +470,8 @@ gdb_read_register(struct vcpu *vcpu, unsigned int n, struct gdb_reply *r)
 }
 
 void
-gdb_write_register(struct vcpu *vcpu, unsigned int n, struct gdb_text *t,
-    struct gdb_reply *r)
+gdb_write_register(
+    struct vcpu *vcpu, unsigned int n, struct gdb_text *t, struct gdb_reply *r)
 {
 	struct fpu_image fpu = { .len = 0 };
 	bool changed = false;
