@@ -22,6 +22,7 @@
 
 
 #include "fp_host.h"
+#include "jit_make.h"
 #include "soft_core_local.h"
 
 #define BATCH 64
@@ -212,6 +213,7 @@ soft_probe_write(struct softcpu *cpu, const struct insn *in, uint64_t lin,
 	return (true);
 }
 
+static unsigned long n_code; /* cases run as host code */
 static bool ran_on, ends; /* the instruction ends its block */
 
 static void
@@ -240,8 +242,11 @@ engine_init(void)
 	cpu->mode = MODE_64 | MODE_PROT | MODE_LONG | MODE_FLAT |
 	    MODE_CSFLAT | MODE_CPL0;
 	cpu->tlb = cpu->tlbs[TLB_SUPER];
+	cpu->modekey = (uint64_t)cpu->mode << 48;
 	soft_fpu_reset(cpu, false);
 	cpu->fpu.xcr0 = XCR0_VALID;
+	if (!jit_setup(cpu))
+		printf("no executable memory: handlers alone\n");
 }
 
 static void
@@ -260,12 +265,21 @@ engine_tlb(bool hit)
 		}
 }
 
+/* The same records as a block for the translator. */
+static struct insn *
+engine_code(const struct tcase *t, const struct insn *in)
+{
+	return (jit_make(cpu, in, (unsigned)t->count, t->code,
+	    (unsigned)t->len, 0));
+}
+
 static bool
-engine_run(struct tcase *t, struct state *out)
+engine_run(struct tcase *t, struct state *out, bool code)
 {
 	static struct soft_dec dec[SEQ];
 	static struct insn in[SEQ + 1];
 	static uint8_t image[576] __attribute__((__aligned__(64)));
+	struct insn *first = in;
 	uint64_t bv = 3;
 	int i, off;
 
@@ -299,14 +313,20 @@ engine_run(struct tcase *t, struct state *out)
 	decode_bind(dec, in, t->count);
 	in[t->count].op = op_stop;
 	ran_on = false;
+	if (code)
+		first = engine_code(t, in);
 	soft_fpu_enter(cpu);
 	if (t->x87_warm && !(cpu->fpu.fsw & FSW_ES))
 		x87_load(cpu);
 	else if (t->mmx_warm)
 		(void)soft_mmx_check(cpu, in);
 	cpu->stop = STOP_NONE;
-	in[0].op(cpu, in);
+	cpu->rip = 0;
+	first->op(cpu, first);
 	soft_fpu_leave(cpu);
+	if (cpu->stop == STOP_NONE && cpu->rip == 0x10000 + (uint64_t)t->len)
+		ran_on = true;
+	n_code += code && jit_made(cpu);
 	out->vec = cpu->stop == STOP_FAULT ? cpu->exc_vector + 1u : 0;
 	t->row = t->rows[t->count - 1];
 	for (i = 0, off = 0; i < t->count; off += t->ilen[i], i++)
@@ -447,14 +467,19 @@ judge(struct tcase *t, bool verbose)
 {
 	static struct state e;
 	const char *why;
+	bool translated = false;
 	int i;
 
-	if (!engine_run(t, &e))
-		why = "cannot run";
-	else
-		why = differs(t, &e);
+	why = !engine_run(t, &e, false) ? "cannot run" : differs(t, &e);
+	if (why == NULL && cpu->core->jit != NULL) {
+		translated = true;
+		why = !engine_run(t, &e, true) ? "cannot run" :
+		    differs(t, &e);
+	}
 	if (why == NULL)
 		return (0);
+	if (translated)
+		printf("translated: ");
 	for (i = 0; i < t->count - 1; i++)
 		printf("%s; ", t->rows[i]->name);
 	printf("%s %s %s:", t->rows[i]->name, t->rows[i]->operands,
@@ -537,7 +562,7 @@ gates(void)
 			ends = !strcmp(r->name, "xsetbv");
 			want = gate_expected(r, k & 1, k & 2, !(k & 4),
 			    !(k & 8));
-			got = engine_run(&t, &e) ? (int)e.vec - 1 : -2;
+			got = engine_run(&t, &e, false) ? (int)e.vec - 1 : -2;
 			if (got != want) {
 				printf("%s %s: gate %d: vector %d, want %d\n",
 				    r->name, r->operands, k, got, want);
@@ -639,6 +664,7 @@ main(int argc, char **argv)
 	}
 	close(down[1]);
 	waitpid(pid, &st, 0);
-	printf("%lu forms, %lu cases, %lu failed\n", forms, total, failed);
+	printf("%lu forms, %lu cases, %lu translated, %lu failed\n", forms,
+	    total, n_code, failed);
 	return (failed != 0);
 }

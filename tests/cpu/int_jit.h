@@ -3,15 +3,10 @@
 #define _INT_JIT_H_
 
 #include "int_native.h"
-#include "soft_core_local.h"
+#include "jit_make.h"
 
 typedef void (*jit_runner)(struct insn *rec, struct nctx *c, unsigned boff);
 
-/* False: no executable memory here. */
-bool jit_setup(struct softcpu *cpu);
-struct insn *jit_make(struct softcpu *cpu, const struct insn *rec, unsigned n,
-    const uint8_t *p, unsigned len, unsigned boff);
-bool jit_made(struct softcpu *cpu); /* did the last one become code? */
 int jit_sequences(struct softcpu *cpu, unsigned long rounds, uint64_t seed,
     jit_runner run, struct tlbe *hit, struct tlbe *miss);
 /* int_host.c: the record behind a block. */

@@ -28,7 +28,7 @@ HANDLERS = [
     "op_atomic",
 ]
 OTHERS = ["flags", "optab_int", "decode", "decode_modrm"]
-OTHERS += [f"jit/jit_{name}" for name in ("cache", "block", "int", "flow")]
+OTHERS += [f"jit/jit_{name}" for name in ("cache", "block", "int", "flow", "sse")]
 NO_HOST_MODES = 77
 
 
@@ -51,6 +51,7 @@ def harness(objects: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Pa
         ROOT / "tests" / "cpu" / f"int_{n}.c"
         for n in ("host", "gen", "jit", "native", "rules")
     ]
+    sources.append(ROOT / "tests" / "cpu" / "jit_make.c")
     subprocess.run(
         [
             "gcc",

@@ -170,6 +170,13 @@ jb_call(struct jb *t, const struct jcold *c)
 	a_call_to(t, t->thunk);
 }
 
+/* On this condition the record's handler does it; nothing has changed. */
+void
+jb_slow_if(struct jb *t, unsigned cc)
+{
+	cold_record(t, cold_new(t, a_jcc(t, cc)));
+}
+
 /* The record in hand by its handler, in line. */
 static void
 jb_handler(struct jb *t)
@@ -248,8 +255,6 @@ jb_lin(struct jb *t, unsigned scratch)
 void
 jb_probe(struct jb *t, unsigned size, bool write, bool leave)
 {
-	struct jcold *c;
-
 	jb_clobber(t);
 	a_rr(t, 4, 0x8b, H_TMP, H_ADDR);
 	a_rr(t, 4, 0xc1, 5, H_TMP);
@@ -264,16 +269,15 @@ jb_probe(struct jb *t, unsigned size, bool write, bool leave)
 	a_le(t, 4096 - size, 4);
 	if (leave)
 		jb_leave_if(t, C_A);
-	else {
-		c = cold_new(t, a_jcc(t, C_A));
-		cold_record(t, c);
-	}
+	else
+		jb_slow_if(t, C_A);
 	a_rm(t, 8, 0x03, H_ADDR, H_TMP, offsetof(struct tlbe, addend));
 }
 _Static_assert(sizeof(struct tlbe) == 32, "the probe's shifts");
 
+/* H_ADDR = linear address of the operand; flags stay. */
 void
-jb_mem(struct jb *t, unsigned size, bool write)
+jb_addr(struct jb *t)
 {
 	const struct insn *in = &t->in[t->k];
 
@@ -282,6 +286,12 @@ jb_mem(struct jb *t, unsigned size, bool write)
 		a_load(t, H_TMP, OFF_CPU(segbase) + 8 * in->seg);
 		a_rx(t, 8, 0x8d, H_ADDR, H_ADDR, H_TMP, 0, 0);
 	}
+}
+
+void
+jb_mem(struct jb *t, unsigned size, bool write)
+{
+	jb_addr(t);
 	jb_probe(t, size, write, false);
 }
 
@@ -442,7 +452,7 @@ jb_body(struct jb *t)
 				jb_leave(t);
 			} else
 				native++;
-		} else if (jit_int(t))
+		} else if (jit_int(t) || jit_sse(t))
 			native++;
 		else
 			jb_handler(t);

@@ -114,13 +114,7 @@ flow_call_near(struct jb *t)
 static void
 load_target(struct jb *t)
 {
-	const struct insn *in = &t->in[t->k];
-
-	jb_lin(t, H_TMP);
-	if (in->seg != S_FLAT) {
-		a_load(t, H_TMP, OFF_CPU(segbase) + 8 * in->seg);
-		a_rx(t, 8, 0x8d, H_ADDR, H_ADDR, H_TMP, 0, 0);
-	}
+	jb_addr(t);
 	jb_probe(t, 8, false, true);
 	a_rm(t, 8, 0x8b, H_ADDR, H_ADDR, 0);
 }

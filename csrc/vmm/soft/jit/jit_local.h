@@ -135,13 +135,16 @@ void jb_put(struct jb *t, unsigned g, unsigned h);
 bool jb_mem_ok(const struct jb *t);
 void jb_mem(struct jb *t, unsigned size, bool write);
 void jb_lin(struct jb *t, unsigned scratch);
+void jb_addr(struct jb *t);
 /* H_ADDR is a linear address.  leave: a miss ends the block. */
 void jb_probe(struct jb *t, unsigned size, bool write, bool leave);
+void jb_slow_if(struct jb *t, unsigned cc);
 void jb_leave_if(struct jb *t, unsigned cc); /* jcc to the interpreter */
 void jb_leave(struct jb *t);
 void jb_link(struct jb *t, uint32_t off); /* go to page offset off */
 
-/* ---- jit_int.c, jit_flow.c: false: not translated ---- */
+/* ---- jit_int.c, jit_sse.c, jit_flow.c: false: not translated ---- */
+bool jit_sse(struct jb *t);
 bool jit_int(struct jb *t);
 bool jit_flow(struct jb *t);
 
