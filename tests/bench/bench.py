@@ -72,7 +72,9 @@ class Bhyve:
         )
 
     def close(self) -> None:
-        """Remove the VM."""
+        """Remove the VM, its memory too."""
+        argv = tool_argv("bhyvectl", "--destroy", "--vm=bench")
+        subprocess.run(argv, env=self.env, check=False, capture_output=True)
         shutil.rmtree(self.root, ignore_errors=True)
 
 
