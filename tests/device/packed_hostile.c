@@ -172,6 +172,46 @@ laps(void)
 	CHECK(drv_status(d) == 15);
 }
 
+/* A write of zeroes over `num` sectors; its status. */
+static int
+zeroes(uint64_t sector, uint32_t num, uint32_t flags, uint32_t len)
+{
+	uint32_t range[4] = { (uint32_t)sector, (uint32_t)(sector >> 32), num,
+		flags };
+	struct packed_desc chain[3] = { { HDR(1), 16, 0, N },
+		{ BUF(1), len, 0, N }, { STATUS(1), 1, 1, W } };
+	int count[2] = { 0, 3 };
+
+	memcpy(gpa(BUF(1)), range, sizeof(range));
+	*(uint32_t *)gpa(HDR(1)) = 13;
+	push(chain, 3);
+	drv_kick(d, 0);
+	CHECK(next_done(count) == 1);
+	return (*(uint8_t *)gpa(STATUS(1)));
+}
+
+static void
+write_zeroes(void)
+{
+	int count[2];
+	uint8_t *p = gpa(BUF(1));
+
+	start();
+	CHECK(zeroes(70, 1, 0, 16) == 0);
+	count[1] = request(1, 0, 70, 1, 1, false);
+	drv_kick(d, 0);
+	CHECK(next_done(count) == 1 && p[0] == 0 && p[511] == 0);
+	CHECK(zeroes(64, 8, 1, 16) == 0);
+	CHECK(zeroes(64, 0, 1, 16) == 0);
+	CHECK(zeroes(64, 8, 2, 16) == 2);
+	CHECK(zeroes(64, 8, 0, 17) == 1);
+	CHECK(zeroes(64, 8, 0, 15) == 1);
+	CHECK(zeroes(DISK_SECTORS, 1, 0, 16) == 1);
+	CHECK(zeroes(0, 0xffffffffu, 0, 16) == 1);
+	CHECK(zeroes(~0UL, 8, 0, 16) == 1);
+	CHECK(zeroes(1UL << 55, 8, 1, 16) == 1);
+}
+
 static void
 refused(const char *what)
 {
@@ -373,6 +413,7 @@ main(int argc, char **argv)
 	d->modern = true;
 	/* Each sector has its number: so have the first ones after writes. */
 	laps();
+	write_zeroes();
 	bad_chains();
 	wrong_laps();
 	interrupts();

@@ -493,8 +493,7 @@ disk_requests(bool ro)
 }
 
 static int
-ranged(uint32_t type, uint64_t sector, uint32_t num, uint32_t flags,
-    uint32_t len)
+discard(uint64_t sector, uint32_t num, uint32_t flags, uint32_t len)
 {
 	struct {
 		uint64_t sector;
@@ -504,33 +503,7 @@ ranged(uint32_t type, uint64_t sector, uint32_t num, uint32_t flags,
 	range->sector = sector;
 	range->num = num;
 	range->flags = flags;
-	return (request(type, 0, len, 0));
-}
-
-static int
-discard(uint64_t sector, uint32_t num, uint32_t flags, uint32_t len)
-{
-	return (ranged(11, sector, num, flags, len));
-}
-
-static void
-disk_zeroes(bool ro)
-{
-	uint8_t *p = gpa(BUF);
-
-	memset(p, 9, 512);
-	CHECK(request(1, 70, 512, 0) == (ro ? IOERR : OK));
-	CHECK(ranged(13, 70, 1, 0, 16) == (ro ? IOERR : OK));
-	if (ro)
-		return;
-	CHECK(request(0, 70, 512, W) == OK && p[0] == 0 && p[511] == 0);
-	CHECK(ranged(13, 64, 8, 1, 16) == OK);
-	CHECK(ranged(13, 64, 0, 1, 16) == OK);
-	CHECK(ranged(13, 64, 8, 2, 16) == UNSUPP);
-	CHECK(ranged(13, 64, 8, 0, 17) == IOERR);
-	CHECK(ranged(13, DISK_SECTORS, 1, 0, 16) == IOERR);
-	CHECK(ranged(13, 0, 0xffffffffu, 0, 16) == IOERR);
-	CHECK(ranged(13, ~0UL, 8, 0, 16) == IOERR);
+	return (request(11, 0, len, 0));
 }
 
 static void
@@ -724,13 +697,11 @@ main(int argc, char **argv)
 		no_bus_master();
 		disk_requests(false);
 		disk_discards();
-		disk_zeroes(false);
 		stood(modern, "H04_blk_discard");
 		fake_destroy(d->pi);
 		disk(modern != 0, true);
 		CHECK((drv_features(d) & (1UL << 5)) != 0);
 		disk_requests(true);
-		disk_zeroes(true);
 		stood(modern, "V16_blk_req");
 		fake_destroy(d->pi);
 		rnd(modern != 0);
