@@ -52,7 +52,7 @@ irq_template(struct aml *a, const char *name, uint16_t mask)
 static void
 link_device(struct aml *a, int pin)
 {
-	char dev[5], reg[8], buf[5], fld[5], pirq[32];
+	char dev[5], reg[8], buf[16], fld[5], pirq[32];
 	char letter;
 
 	letter = (char)('A' + pin);

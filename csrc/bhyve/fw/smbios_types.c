@@ -171,7 +171,7 @@ type4_processors(struct smbios_area *sa, struct vmctx *ctx)
 		0, 0x41 /* populated, enabled */, 2, 0xffff, 0xffff, 0xffff, 4,
 		5, 6, 0, 0, 0, 4 /* 64-bit */, 0 };
 	uint16_t sockets, cores, threads, maxcpus;
-	char socket[16];
+	char socket[32];
 	const char *strings[] = { socket, " ", " ", "None", "None", "None" };
 	int i;
 

@@ -3,6 +3,7 @@
  * finds arithmetic flags nobody reads.  The rows of optab_*.def are indexed
  * once by [map][opcode].
  */
+#include <cpuid.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,7 +45,7 @@ static const struct {
 static uint32_t
 host_features(void)
 {
-	uint32_t f;
+	uint32_t a, b, c, d, f;
 
 	f = SF_CX8 | SF_CX16 | SF_MMX | SF_SSE | SF_SSE2 | SF_XSAVE | SF_FXSR |
 	    SF_RDTSCP | SF_FSGSBASE | SF_INVPCID | SF_MOVBE | SF_RDPID |
@@ -64,7 +65,8 @@ host_features(void)
 		f |= SF_PCLMUL;
 	if (__builtin_cpu_supports("aes"))
 		f |= SF_AES;
-	if (__builtin_cpu_supports("rdrnd"))
+	/* Not every compiler knows a name for this one. */
+	if (__get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_RDRND) != 0)
 		f |= SF_RDRAND;
 	return (f);
 }
