@@ -513,15 +513,24 @@ final_flush(struct uart_softc *sc)
 void
 uart_backend_close(struct uart_softc *sc)
 {
-	/* No callback runs after this; they take the lock, so not under it. */
-	if (sc->mev_timer != NULL)
-		mevent_delete(sc->mev_timer);
+	struct mevent *rd, *wr;
+
+	/* Each waits for its callback to end, so not under the lock. */
 	if (sc->mev_listen != NULL)
 		mevent_delete(sc->mev_listen);
-	if (sc->mev_rd != NULL)
-		mevent_delete(sc->mev_rd);
-	if (sc->mev_wr != NULL)
-		mevent_delete(sc->mev_wr);
+	/* The other side may be leaving now: its callback takes them, too. */
+	pthread_mutex_lock(&sc->mtx);
+	rd = sc->mev_rd;
+	wr = sc->mev_wr;
+	sc->mev_rd = sc->mev_wr = NULL;
+	pthread_mutex_unlock(&sc->mtx);
+	if (rd != NULL)
+		mevent_delete(rd);
+	if (wr != NULL)
+		mevent_delete(wr);
+	/* The last, because all the others may have armed it. */
+	if (sc->mev_timer != NULL)
+		mevent_delete(sc->mev_timer);
 	final_flush(sc);
 	if (stdio_owner == sc) {
 		uart_restore_tty();

@@ -216,10 +216,11 @@ netbe_cleanup(net_backend_t *be)
 {
 	if (be == NULL)
 		return;
-	if (be->be_mevp != NULL)
-		mevent_delete(be->be_mevp);
+	/* In this order: the kick's callback uses the other event. */
 	if (be->be_kickp != NULL)
 		mevent_delete(be->be_kickp);
+	if (be->be_mevp != NULL)
+		mevent_delete(be->be_mevp);
 	if (be->be_kick_fd >= 0)
 		close(be->be_kick_fd);
 	if (be->be_ops->nb_cleanup != NULL)

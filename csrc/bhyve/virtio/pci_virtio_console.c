@@ -615,6 +615,34 @@ pci_vtcon_legacy_config(nvlist_t *nvl, const char *opts)
 	return (error);
 }
 
+/*
+ * No callback runs after this.  They take vsc_mtx, so it is not held while
+ * one is waited for; one that closes the port at this moment has taken the
+ * events away, and is done with the port when the lock is free.
+ */
+static void
+pci_vtcon_port_quiet(struct pci_vtcon_port *port)
+{
+	struct mevent *rd, *wr;
+	int fd;
+
+	if (port->vsp_listen_event != NULL)
+		mevent_delete(port->vsp_listen_event);
+	pthread_mutex_lock(&port->vsp_sc->vsc_mtx);
+	rd = port->vsp_read_event;
+	wr = port->vsp_write_event;
+	fd = port->vsp_conn_fd;
+	port->vsp_read_event = port->vsp_write_event = NULL;
+	port->vsp_conn_fd = -1;
+	pthread_mutex_unlock(&port->vsp_sc->vsc_mtx);
+	if (wr != NULL)
+		mevent_delete(wr);
+	if (rd != NULL)
+		mevent_delete(rd);
+	if (fd >= 0)
+		close(fd);
+}
+
 static void
 pci_vtcon_free(struct pci_vtcon_softc *sc)
 {
@@ -623,15 +651,8 @@ pci_vtcon_free(struct pci_vtcon_softc *sc)
 
 	for (i = 0; i < VTCON_MAXPORTS; i++) {
 		port = &sc->vsc_ports[i];
-		/* Callbacks take vsc_mtx, so it is not held here. */
-		if (port->vsp_listen_event != NULL)
-			mevent_delete(port->vsp_listen_event);
-		if (port->vsp_write_event != NULL)
-			mevent_delete(port->vsp_write_event);
-		if (port->vsp_read_event != NULL)
-			mevent_delete(port->vsp_read_event);
-		if (port->vsp_conn_fd >= 0)
-			close(port->vsp_conn_fd);
+		if (port->vsp_sc != NULL)
+			pci_vtcon_port_quiet(port);
 		if (port->vsp_listen_fd >= 0)
 			close(port->vsp_listen_fd);
 		if (port->vsp_path != NULL)
