@@ -17,7 +17,24 @@ GUESTS := $(patsubst tests/guests/%.S,$(O)/guests/%.elf,\
 GUESTFLAGS = -m32 -std=c11 -O2 -g -ffreestanding -fno-pic -fno-stack-protector \
 	-fno-asynchronous-unwind-tables -mgeneral-regs-only -Wall -Wextra -Werror
 
-.PHONY: core guests dev check format lint types test slow bench asan clean
+# The machine without its processor: what plays the hostile guest (rows), and
+# the fuzz targets, which libFuzzer drives (fuzz) or files do (replay).
+CLANG ?= $(firstword $(shell which clang clang-14 clang-15 clang-16 2>/dev/null))
+FUZZ_TIME ?= 60
+SAN := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
+MACHINE := $(filter-out %/bhyverun.o,$(OBJS))
+UNPROCESSED := $(filter-out $(O)/csrc/vmm/soft/% $(O)/csrc/vmm/kvm/%,\
+	$(MACHINE)) $(O)/tests/core/vmm_null.o
+FUZZ := $(patsubst %.c,$(O)/%.o,$(filter-out %/replay.c,\
+	$(wildcard tests/fuzz/*.c)))
+ROWS := $(patsubst %.c,$(O)/%.o,$(wildcard tests/hostile/*.c)) \
+	$(O)/tests/fuzz/machine.o $(O)/tests/fuzz/wire.o
+LINK = $(CC) $(CFLAGS) -pthread -Wl,-z,start-stop-visibility=hidden \
+	-Wl,--wrap=vm_map_gpa -o $@ $^ -lm
+
+.PHONY: core guests dev check format lint types test slow bench asan fuzz \
+	corpus fuzz-program clean
 core: $(O)/libcore.a
 
 $(O)/libcore.a: $(OBJS)
@@ -26,6 +43,49 @@ $(O)/libcore.a: $(OBJS)
 $(O)/%.o: %.c
 	@mkdir -p $(dir $@)
 	$(CC) $(ALLCFLAGS) -MMD -MP -c -o $@ $<
+
+$(O)/tests/%.o: INCS += -Itests/fuzz -Itests/hostile
+
+$(O)/rows: $(ROWS) $(UNPROCESSED)
+	$(LINK)
+
+$(O)/replay: $(FUZZ) $(O)/tests/fuzz/replay.o $(UNPROCESSED)
+	$(LINK)
+
+$(O)/fuzz: $(FUZZ) $(MACHINE)
+	$(LINK) -fsanitize=fuzzer
+
+# Every target for FUZZ_TIME seconds (of one: FUZZ_TARGET=nvme); what it
+# learns is kept in build/corpus, a finding stays beside it as crash-*.
+fuzz: fuzz-program
+	@for t in $${FUZZ_TARGET:-$$(FUZZ_TARGET=list build/fuzz/fuzz)}; do \
+	    echo "== $$t"; \
+	    $(PYTHON) tests/fuzz/corpus.py unpack tests/fuzz/corpus/$$t.pack \
+		build/corpus/$$t && \
+	    FUZZ_TARGET=$$t build/fuzz/fuzz $(CURDIR)/build/corpus/$$t \
+		-artifact_prefix=$(CURDIR)/build/corpus/ -max_len=4096 \
+		-max_total_time=$(FUZZ_TIME) -timeout=25 -rss_limit_mb=3000 \
+		-malloc_limit_mb=300 -detect_leaks=0 -verbosity=0 \
+		-print_final_stats=1 || exit 1; \
+	done
+
+# What the repository keeps of build/corpus: inputs that differ, a small pack
+# of them for each target.
+corpus: fuzz-program
+	@for t in $${FUZZ_TARGET:-$$(FUZZ_TARGET=list build/fuzz/fuzz)}; do \
+	    rm -rf build/corpus/merged && mkdir -p build/corpus/merged && \
+	    FUZZ_TARGET=$$t build/fuzz/fuzz -merge=1 -max_len=1024 \
+		-detect_leaks=0 -verbosity=0 $(CURDIR)/build/corpus/merged \
+		$(CURDIR)/build/corpus/$$t && \
+	    $(PYTHON) tests/fuzz/corpus.py pack build/corpus/merged \
+		tests/fuzz/corpus/$$t.pack || exit 1; \
+	done
+
+fuzz-program:
+	@test -n "$(CLANG)" || { echo "make fuzz needs clang and its" \
+	    "compiler-rt (apt install clang-14 libclang-rt-14-dev)"; exit 1; }
+	$(MAKE) -s -j$$(nproc) O=build/fuzz CC="$(CLANG)" WARN=-w \
+	    CFLAGS="$(SAN) -fsanitize=fuzzer-no-link" build/fuzz/fuzz
 
 # Guests are 32-bit multiboot images; those that go on to 64-bit mode switch
 # by themselves.
@@ -78,4 +138,4 @@ asan:
 clean:
 	rm -rf build libvmmapi/_vmm*.so
 
--include $(OBJS:.o=.d)
+-include $(patsubst %.o,%.d,$(OBJS) $(FUZZ) $(ROWS))

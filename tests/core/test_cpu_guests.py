@@ -1,38 +1,28 @@
 """Small guests for system behaviour of the software processor, one topic each."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from support import cbuild
+
 HERE = Path(__file__).parent
-CSRC = HERE.parents[1] / "csrc"
 GUESTS = HERE.parent / "guests"
 FOLDERS = ("vmm", "vmm/io", "vmm/kvm", "vmm/soft", "vmm/soft/jit")
 NAMES = (
     "seg32", "strict32", "exc32", "priv32", "debug32", "task32",
-    "v86", "real16", "long64", "strict64", "smc64", "mmio_event",
+    "v86", "real16", "long64", "strict64", "smc64", "mmio_event", "hostile64",
 )  # fmt: skip
 
-pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
+pytestmark = cbuild.needs_gcc
 
 
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the vmm with the guest runner, under sanitizers."""
-    program = tmp_path_factory.mktemp("runner") / "run_guest"
-    sources = [HERE / "run_guest.c"]
-    for folder in FOLDERS:
-        sources += sorted((CSRC / folder).glob("*.c"))
-    build = [
-        "gcc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-pthread",
-        "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-        *(f"-I{CSRC / folder}" for folder in ("include", *FOLDERS)),
-        "-o", str(program), *map(str, sources),
-    ]  # fmt: skip
-    subprocess.run(build, check=True)
-    return program
+    out = tmp_path_factory.mktemp("runner") / "run_guest"
+    return cbuild.program(out, [HERE / "run_guest.c"], cbuild.sources(*FOLDERS))
 
 
 @pytest.mark.parametrize("translate", ["0", "all"])

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from support import guestfiles, kmods
+from support import cbuild, guestfiles, kmods
 from support.machine import SLOTS, Machine
 
 HERE = Path(__file__).parent
 CACHE = HERE.parents[1] / "build" / "guest"
-CSRC = HERE.parents[1] / "csrc"
 MODULES = ("ahci", "sd_mod", "sr_mod", "isofs", "crc32c_generic", "ext4", "nvme")
 BAD = re.compile(
     r"BUG|WARNING|Oops|Call Trace|I/O error|exception Emask|failed command|"
@@ -232,24 +231,15 @@ def test_refused_options(
     assert line.format(disk=disk) in done.stderr.splitlines()
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
+@cbuild.needs_gcc
 def test_a_hostile_driver(tmp_path: Path) -> None:
-    program = tmp_path / "hostile"
-    bhyve = CSRC / "bhyve"
-    sources = sorted((bhyve / "pci").glob("ahci_*.c"))
-    sources += sorted((bhyve / "pci").glob("nvme_*.c"))
-    sources += sorted((bhyve / "block").glob("*.c"))
-    sources += [bhyve / "pci" / f"pci_{name}.c" for name in ("ahci", "nvme")]
-    sources += [bhyve / name for name in ("config.c", "debug.c", "virtio/iov.c")]
-    sources += [bhyve / "net" / "net_utils.c", HERE / "storage_hostile.c"]
-    folders = ("include", "bhyve/pci", "bhyve/block", "bhyve/net")
-    build = [
-        "gcc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-pthread",
-        "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-        *(f"-I{CSRC / folder}" for folder in folders),
-        "-o", str(program), *map(str, sources),
-    ]  # fmt: skip
-    subprocess.run(build, check=True)
+    bhyve = cbuild.CSRC / "bhyve"
+    core = cbuild.sources("bhyve/block")
+    core += [*(bhyve / "pci").glob("ahci_*.c"), *(bhyve / "pci").glob("nvme_*.c")]
+    core += [bhyve / "pci" / f"pci_{name}.c" for name in ("ahci", "nvme")]
+    core += [bhyve / name for name in ("config.c", "debug.c", "virtio/iov.c")]
+    core.append(bhyve / "net" / "net_utils.c")
+    program = cbuild.program(tmp_path / "hostile", [HERE / "storage_hostile.c"], core)
     for i in range(2):
         (tmp_path / f"{i}.img").write_bytes(bytes(4 << 20))
     for model, options in (

@@ -1,0 +1,93 @@
+"""Test programs in C over csrc, under sanitizers.
+
+Objects of csrc are compiled once, by make, into build/san-KIND, and kept for
+the next run; only a test's own files are compiled with the test.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CSRC = ROOT / "csrc"
+CHECKS = "address,undefined"
+LINK = ("-pthread", "-Wl,-z,start-stop-visibility=hidden", "-lm")
+
+needs_gcc = pytest.mark.skipif(
+    shutil.which("gcc") is None or shutil.which("make") is None,
+    reason="no C compiler",
+)
+
+
+def flags(sanitizer: str) -> list[str]:
+    """Return what every file is compiled and linked with."""
+    stop = ["-fno-sanitize-recover=all"] if sanitizer else []
+    return ["-O1", "-g", f"-fsanitize={sanitizer}", *stop, "-fno-omit-frame-pointer"]
+
+
+def folder(sanitizer: str) -> Path:
+    """Return where the objects of a kind stand."""
+    return ROOT / "build" / f"san-{sanitizer.replace(',', '-')}"
+
+
+@cache
+def _has(sanitizer: str) -> bool:
+    probe = ["gcc", f"-fsanitize={sanitizer}", "-x", "c", "-", "-o", os.devnull]
+    done = subprocess.run(
+        probe, input="int main(void) { return 0; }", capture_output=True, text=True
+    )
+    return done.returncode == 0
+
+
+def make(targets: Iterable[Path], sanitizer: str = CHECKS) -> None:
+    """Bring files of the objects' folder up to date."""
+    if not _has(sanitizer):
+        pytest.skip(f"gcc has no -fsanitize={sanitizer} here")
+    out = folder(sanitizer).relative_to(ROOT)
+    names = [str(path.relative_to(ROOT)) for path in targets]
+    jobs = len(os.sched_getaffinity(0))
+    command = [
+        *("make", "-s", f"-j{jobs}", f"O={out}", "WARN=-w"),
+        *(f"CFLAGS={' '.join(flags(sanitizer))}", *names),
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def sources(*folders: str) -> list[Path]:
+    """Return the C files of folders below csrc."""
+    return [path for name in folders for path in sorted((CSRC / name).glob("*.c"))]
+
+
+def program(
+    out: Path,
+    own: Sequence[Path],
+    core: Sequence[Path],
+    sanitizer: str = CHECKS,
+) -> Path:
+    """Link a test's own files with files of csrc; return the program."""
+    objects = [
+        folder(sanitizer) / path.relative_to(ROOT).with_suffix(".o") for path in core
+    ]
+    make(objects, sanitizer)
+    includes = sorted({path.parent for path in (*own, *core)})
+    done = subprocess.run(
+        [
+            *("gcc", "-std=c11", "-D_GNU_SOURCE", *flags(sanitizer)),
+            *(f"-I{CSRC / 'include'}", *(f"-I{path}" for path in includes)),
+            *("-o", str(out), *map(str, own), *map(str, objects), *LINK),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return out
