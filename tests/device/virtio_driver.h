@@ -11,6 +11,23 @@
 #define RING(q) (0x10000UL + (q)*0x4000UL)
 #define DATA 0x200000UL
 
+/* Of what the hostile driver puts there. */
+#define DISK_SECTORS 2048
+#define HDR DATA
+#define BUF (DATA + 0x1000)
+#define STATUS (DATA + 0x100000)
+#define TABLE (DATA + 0x110000)
+
+#define N VRING_DESC_F_NEXT
+#define W VRING_DESC_F_WRITE
+#define I VRING_DESC_F_INDIRECT
+
+/* A request of virtio-blk. */
+struct hdr {
+	uint32_t type, prio;
+	uint64_t sector;
+};
+
 struct drv {
 	struct pci_devinst *pi;
 	bool modern;
@@ -37,5 +54,9 @@ uint64_t drv_features(struct drv *d);
 
 /* A file of 512-byte sectors, each filled with its number's low byte. */
 void drv_make_image(const char *path, int sectors);
+
+/* Chance for some milliseconds, against a processor that changes rings. */
+void attack(const char *name, bool modern, int nq, int milliseconds,
+    const char *image, const char *sockpath);
 
 #endif
