@@ -16,5 +16,11 @@ def test_chips(tmp_path: Path, driver: str) -> None:
     program = cbuild.program(
         tmp_path / "chips", [HERE / driver], cbuild.sources("vmm/io")
     )
-    result = subprocess.run([program], capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        [program],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=cbuild.environment(),
+    )
     assert result.returncode == 0, result.stdout + result.stderr

@@ -18,7 +18,7 @@ def test_core(tmp_path: Path, sanitizer: str) -> None:
     own = [HERE / "core_vm.c", HERE / "vmm_null.c"]
     core = cbuild.sources(*FOLDERS)
     program = cbuild.program(tmp_path / "core_vm", own, core, sanitizer)
-    env = os.environ | {"TSAN_OPTIONS": "die_after_fork=0", "BHYVE_BACKEND": "auto"}
+    env = cbuild.environment(TSAN_OPTIONS="die_after_fork=0", BHYVE_BACKEND="auto")
     result = subprocess.run(
         [program], capture_output=True, text=True, timeout=300, env=env
     )

@@ -1,6 +1,5 @@
 """fw_cfg and fwctl against a guest in C (fwcfg_host.c), with sanitizers."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -22,6 +21,6 @@ def test_guests_of_both_kinds(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         timeout=120,
-        env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"),
+        env=cbuild.environment(),
     )
     assert result.returncode == 0, result.stdout + result.stderr

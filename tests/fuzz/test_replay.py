@@ -1,6 +1,5 @@
 """The fuzz targets on what they have learnt, without libFuzzer (see make fuzz)."""
 
-import os
 import re
 import subprocess
 from functools import cache
@@ -35,7 +34,7 @@ def test_replay(target: str) -> None:
         text=True,
         timeout=120,
         errors="replace",
-        env=dict(os.environ, FUZZ_TARGET=target, ASAN_OPTIONS="detect_leaks=0"),
+        env=cbuild.environment(FUZZ_TARGET=target),
     )
     assert done.returncode == 0, done.stderr[-6000:]
     played = re.search(r"^played (\d+)$", done.stdout, re.M)

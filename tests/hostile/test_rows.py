@@ -1,6 +1,5 @@
 """Every row of the list of known holes (support/hostile.py), by its name."""
 
-import os
 import re
 import subprocess
 from functools import cache
@@ -42,7 +41,7 @@ def played(program: str, scratch: Path) -> tuple[dict[str, str], str]:
         text=True,
         timeout=300,
         errors="replace",
-        env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"),
+        env=cbuild.environment(),
     )
     rows = dict(RESULT.findall(done.stdout))
     if done.returncode != 0:
@@ -88,7 +87,11 @@ def net_program(out: Path) -> Path:
 def test_long_random_virtio_attacks(tmp_path: Path) -> None:
     program = virtio_program(tmp_path)
     done = subprocess.run(
-        [program, tmp_path, "60"], capture_output=True, text=True, timeout=540
+        [program, tmp_path, "60"],
+        capture_output=True,
+        text=True,
+        timeout=540,
+        env=cbuild.environment(),
     )
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
 
@@ -102,6 +105,7 @@ def test_long_random_network_guests(tmp_path: Path, seed: int) -> None:
         capture_output=True,
         text=True,
         timeout=80,
+        env=cbuild.environment(),
     )
     assert done.returncode == 0, done.stderr[-4000:]
 
@@ -182,7 +186,7 @@ def test_rows_without_races(tmp_path: Path) -> None:
         text=True,
         timeout=600,
         errors="replace",
-        env=dict(os.environ, TSAN_OPTIONS=f"{TSAN}{tmp_path / 'known'}"),
+        env=cbuild.environment(TSAN_OPTIONS=f"{TSAN}{tmp_path / 'known'}"),
     )
     rows = dict(RESULT.findall(done.stdout))
     assert rows

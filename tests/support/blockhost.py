@@ -3,33 +3,25 @@
 import os
 import random
 import struct
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from . import cbuild
 
 SECTOR = 512
 BATCH = 23  # ranges that one step writes, as block_host.c has it
 TOP = Path(__file__).parents[2]
-CSRC = TOP / "csrc"
 WRAPPED = ("pwrite", "pwritev", "fdatasync", "ftruncate", "fallocate")
 
 
 def build(out: Path) -> Path:
     """Compile the program with AddressSanitizer and UBSan."""
-    bhyve = CSRC / "bhyve"
-    sources = [*sorted((bhyve / "block").glob("*.c"))]
-    sources += [bhyve / name for name in ("config.c", "debug.c", "virtio/iov.c")]
-    sources.append(TOP / "tests" / "device" / "block_host.c")
-    folders = ("include", "bhyve/pci", "bhyve/block")
-    argv = [
-        "gcc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-pthread",
-        "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-        *(f"-I{CSRC / folder}" for folder in folders),
-        "-Wl," + ",".join(f"--wrap={name}" for name in WRAPPED),
-        "-o", str(out), *map(str, sources),
-    ]  # fmt: skip
-    subprocess.run(argv, check=True)
-    return out
+    bhyve = cbuild.CSRC / "bhyve"
+    core = cbuild.sources("bhyve/block")
+    core += [bhyve / name for name in ("config.c", "debug.c", "virtio/iov.c")]
+    own = [TOP / "tests" / "device" / "block_host.c"]
+    wraps = "-Wl," + ",".join(f"--wrap={name}" for name in WRAPPED)
+    return cbuild.program(out, own, core, extra=(wraps,))
 
 
 def sectors(first: int, count: int, seed: int) -> bytes:

@@ -59,8 +59,17 @@ def make(targets: Iterable[Path], sanitizer: str = CHECKS) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with (out / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, env=environment()
+        )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def environment(**values: str) -> dict[str, str]:
+    """Return the environment of such a program: it brings its own sanitizer."""
+    env = dict(os.environ, ASAN_OPTIONS="detect_leaks=0", **values)
+    env.pop("LD_PRELOAD", None)
+    return env
 
 
 def sources(*folders: str) -> list[Path]:
@@ -73,6 +82,7 @@ def program(
     own: Sequence[Path],
     core: Sequence[Path],
     sanitizer: str = CHECKS,
+    extra: Sequence[str] = (),
 ) -> Path:
     """Link a test's own files with files of csrc; return the program."""
     objects = [
@@ -84,10 +94,12 @@ def program(
         [
             *("gcc", "-std=c11", "-D_GNU_SOURCE", *flags(sanitizer)),
             *(f"-I{CSRC / 'include'}", *(f"-I{path}" for path in includes)),
-            *("-o", str(out), *map(str, own), *map(str, objects), *LINK),
+            *("-o", str(out), *map(str, own), *map(str, objects)),
+            *(*LINK, *extra),
         ],
         capture_output=True,
         text=True,
+        env=environment(),
     )
     assert done.returncode == 0, done.stderr
     return out
