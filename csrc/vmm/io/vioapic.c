@@ -129,8 +129,9 @@ vioapic_pin_down(struct vioapic *vioapic, int pin)
 		vioapic->pin[pin].acnt--;
 }
 
-int
-vioapic_assert_irq(struct vm *vm, int irq)
+/* The line of a pin goes up, down, or both. */
+static int
+vioapic_set_irq(struct vm *vm, int irq, bool up, bool down)
 {
 	struct vioapic *vioapic;
 
@@ -138,38 +139,30 @@ vioapic_assert_irq(struct vm *vm, int irq)
 		return (EINVAL);
 	vioapic = vm_ioapic(vm);
 	pthread_mutex_lock(&vioapic->mtx);
-	vioapic_pin_up(vioapic, irq);
+	if (up)
+		vioapic_pin_up(vioapic, irq);
+	if (down)
+		vioapic_pin_down(vioapic, irq);
 	pthread_mutex_unlock(&vioapic->mtx);
 	return (0);
+}
+
+int
+vioapic_assert_irq(struct vm *vm, int irq)
+{
+	return (vioapic_set_irq(vm, irq, true, false));
 }
 
 int
 vioapic_deassert_irq(struct vm *vm, int irq)
 {
-	struct vioapic *vioapic;
-
-	if (irq < 0 || irq >= VIOAPIC_PINS)
-		return (EINVAL);
-	vioapic = vm_ioapic(vm);
-	pthread_mutex_lock(&vioapic->mtx);
-	vioapic_pin_down(vioapic, irq);
-	pthread_mutex_unlock(&vioapic->mtx);
-	return (0);
+	return (vioapic_set_irq(vm, irq, false, true));
 }
 
 int
 vioapic_pulse_irq(struct vm *vm, int irq)
 {
-	struct vioapic *vioapic;
-
-	if (irq < 0 || irq >= VIOAPIC_PINS)
-		return (EINVAL);
-	vioapic = vm_ioapic(vm);
-	pthread_mutex_lock(&vioapic->mtx);
-	vioapic_pin_up(vioapic, irq);
-	vioapic_pin_down(vioapic, irq);
-	pthread_mutex_unlock(&vioapic->mtx);
-	return (0);
+	return (vioapic_set_irq(vm, irq, true, true));
 }
 
 int

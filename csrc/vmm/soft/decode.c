@@ -138,7 +138,7 @@ struct prefixes {
 static void
 dec_prefixes(struct dec_cur *c, struct soft_dec *d, struct prefixes *px)
 {
-	static const int8_t segs[8] = { S_ES, S_CS, S_SS, S_DS };
+	static const int8_t segs[8] = { S_ES, S_CS, S_SS, S_DS, S_FS, S_GS };
 	uint8_t b;
 
 	px->segov = -1;
@@ -150,11 +150,8 @@ dec_prefixes(struct dec_cur *c, struct soft_dec *d, struct prefixes *px)
 			if (!(d->mode & MODE_64))
 				px->segov = segs[(b >> 3) & 3];
 			break;
-		case 0x64:
-			px->segov = S_FS;
-			break;
-		case 0x65:
-			px->segov = S_GS;
+		case 0x64: case 0x65:
+			px->segov = segs[b & 7];
 			break;
 		case 0x66:
 			d->p66 = true;
