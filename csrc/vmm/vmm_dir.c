@@ -288,6 +288,7 @@ remove_tree(int rootfd, const char *name)
 			continue;
 		vmm_dir_unlink_segment(fd, de->d_name);
 	}
+	vmm_shm_forget(fd);
 	closedir(d);
 	unlinkat(rootfd, name, AT_REMOVEDIR);
 }
@@ -353,6 +354,7 @@ vmm_dir_remove(struct vmm_dir *dir)
 			remove_tree(dir->rootfd, dir->name);
 	}
 	pthread_mutex_unlock(&dir->mtx);
+	vmm_shm_collect();
 	return (0);
 }
 

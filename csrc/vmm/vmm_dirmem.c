@@ -23,7 +23,6 @@
 #define FS_TMPFS 0x01021994UL
 #define FS_RAMFS 0x858458f6UL
 #define FS_HUGETLBFS 0x958458f6UL
-#define SHM_DIR "/dev/shm"
 #define MIB (1UL << 20)
 
 static bool
@@ -176,28 +175,31 @@ create_linked(struct vmm_dir *dir, const char *entry, size_t len)
 	int error, fd, shmfd;
 	struct stat st;
 
-	if (!vmm_dir_is_ram(SHM_DIR)) {
+	if (!vmm_dir_is_ram(VMM_SHM_DIR)) {
 		vmm_set_error("guest memory needs a RAM file system: neither "
-			      "the VM root nor " SHM_DIR " is one");
+			      "the VM root nor " VMM_SHM_DIR " is one");
 		errno = ENOTSUP;
 		return (-1);
 	}
-	shmfd = open(SHM_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	shmfd = open(VMM_SHM_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (shmfd < 0)
 		return (-1);
 	fd = -1;
-	error = check_room(shmfd, SHM_DIR, promised_in(shmfd, "vmm."), len);
+	vmm_shm_collect();
+	error = check_room(shmfd, VMM_SHM_DIR, promised_in(shmfd, "vmm."), len);
 	/* Unique while the VM's directory is there; what else has the name
 	 * was left by one that is not. */
 	if (fstat(dir->fd, &st) != 0)
 		memset(&st, 0, sizeof(st));
-	snprintf(name, sizeof(name), "vmm.%lx.%lx.%s", (long)st.st_dev,
-	    (long)st.st_ino, entry);
+	vmm_shm_name(name, sizeof(name), &st, entry);
+	vmm_shm_origin(shmfd, dir->fd, &st);
 	(void)unlinkat(shmfd, name, 0);
 	if (error == 0 && (fd = create_file(shmfd, name, len)) < 0)
 		error = errno;
+	else if (error == 0)
+		vmm_shm_hold(fd);
 	if (error == 0) {
-		snprintf(path, sizeof(path), SHM_DIR "/%s", name);
+		snprintf(path, sizeof(path), VMM_SHM_DIR "/%s", name);
 		if (symlinkat(path, dir->fd, entry) != 0) {
 			error = errno;
 			close(fd);
@@ -254,6 +256,7 @@ vmm_dir_segment_open(struct vmm_dir *dir, const char *name, size_t len)
 		errno = EBADMSG;
 		return (-1);
 	}
+	vmm_shm_hold(fd);
 	return (fd);
 }
 
@@ -266,7 +269,7 @@ vmm_dir_unlink_segment(int dirfd, const char *entry)
 	n = readlinkat(dirfd, entry, target, sizeof(target) - 1);
 	if (n > 0) {
 		target[n] = '\0';
-		if (strncmp(target, SHM_DIR "/vmm.", 13) == 0)
+		if (strncmp(target, VMM_SHM_DIR "/vmm.", 13) == 0)
 			unlink(target);
 	}
 	unlinkat(dirfd, entry, 0);
