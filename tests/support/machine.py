@@ -112,7 +112,7 @@ class Machine:
         """Type text on the console."""
         os.write(self._master, text.encode())
 
-    def shell(self, command: str, timeout: float = 60) -> str:
+    def shell(self, command: str, timeout: float = 120) -> str:
         """Run a shell command in the guest; return what it prints."""
         mark = f"END-{self._seen}"
         self.send(f"{command}; echo {mark[:4]}''{mark[4:]}-$?\n")
@@ -121,6 +121,17 @@ class Machine:
         self.expect("guest# ")
         text = self.output[start : found.start()].replace("\r", "")
         return text.split("\n", 1)[1] if "\n" in text else text
+
+    def expect_output(self, command: str, pattern: str, timeout: float = 60) -> str:
+        """Run a shell command until what it prints matches; return that."""
+        end = time.monotonic() + timeout
+        while True:
+            said = self.shell(command, timeout)
+            if re.search(pattern, said, re.M):
+                return said
+            if time.monotonic() > end:
+                raise SilentConsoleError(f"{command}: no {pattern!r} in\n{said}")
+            time.sleep(0.5)
 
     def wait(self, timeout: float = 60) -> int:
         """Wait for bhyve's end, reading the console; return its status."""
