@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import blkbench
 import netbench
 
-from support import fbsdimage, guestfiles
+from support import debroot, fbsdimage, guestfiles
 from support.machine import SLOTS
 from support.tools import tool_argv
 
@@ -32,6 +32,7 @@ TOP = Path(__file__).parents[2]
 CACHE = TOP / "build" / "guest"
 GUESTS = TOP / "build" / "obj" / "guests"
 QEMU = "qemu-system-x86_64"
+SERVER_ARGS = "console=ttyS0 quiet root=/dev/vda ro"
 PORT_EXITS = 200_000  # what guests/bench_portio.S does between S and E
 GAP_WINDOW = 1 << 24  # TSC ticks of a window of guests/bench_gap.S
 
@@ -365,9 +366,51 @@ def _call(option: str) -> float:
         shutil.rmtree(root)
 
 
+def server_disk() -> tuple[debroot.Debian, str]:
+    """Return the Debian server and a disk of its own with it."""
+    guest = debroot.debian(CACHE)
+    return guest, str(debroot.copy(debroot.raw_disk(guest), CACHE / "bench.img"))
+
+
+def server_ours() -> float:
+    """Return the seconds from exec of bhyve to the login of a Debian disk."""
+    guest, disk = server_disk()
+    load = ["--kernel", str(guest.kernel), "--initrd", str(guest.initrd)]
+    vm = Bhyve("soft", "1024M", [*load, "--cmdline", SERVER_ARGS])
+    try:
+        began = time.monotonic()
+        with vm.start("1", f"4,virtio-blk,{disk}") as process:
+            done = until(process, b"debian login:", 600)
+            process.kill()
+        return done - began
+    finally:
+        vm.close()
+
+
+def server_qemu() -> float:
+    """Return the same of QEMU's TCG."""
+    guest, disk = server_disk()
+    load = ["-kernel", str(guest.kernel), "-initrd", str(guest.initrd)]
+    load += ["-append", SERVER_ARGS, "-drive", f"file={disk},format=raw,if=virtio"]
+    began = time.monotonic()
+    with qemu("tcg", "1024M", load) as process:
+        done = until(process, b"debian login:", 600)
+        process.kill()
+    return done - began
+
+
+#: What leaves a figure out; the result file says why.
+FAILURES = (
+    RuntimeError,
+    OSError,
+    subprocess.CalledProcessError,
+    guestfiles.GuestUnavailableError,
+)
+
 #: name -> (unit, ours, the peer's or None)
 FIGURES: dict[str, tuple[str, Callable[[], float], Callable[[], float] | None]] = {
     "boot to init, soft vs TCG": ("s", boot_ours, boot_qemu),
+    "Debian disk to login, soft vs TCG": ("s", server_ours, server_qemu),
     "port exits, KVM": ("1/s", portio_ours, portio_qemu),
     "virtio-net host to guest": ("Mbit/s", _net_ours, _net_qemu),
     "virtio-net guest to host": (
@@ -412,7 +455,7 @@ def measure(name: str, runs: int) -> dict[str, object]:
             mine.append(ours())
             if peer is not None:
                 theirs.append(peer())
-    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+    except FAILURES as error:
         return {"unit": unit, "failed": str(error)}
     row: dict[str, object] = {"unit": unit, "ours": mine}
     row["median"] = statistics.median(mine)
