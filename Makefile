@@ -23,6 +23,8 @@ CLANG ?= $(firstword $(shell which clang clang-14 clang-15 clang-16 2>/dev/null)
 FUZZ_TIME ?= 60
 SAN := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
+# Optimised as they are, some warnings of other builds mean nothing.
+LOOSE := -Werror=incompatible-pointer-types
 MACHINE := $(filter-out %/bhyverun.o,$(OBJS))
 UNPROCESSED := $(filter-out $(O)/csrc/vmm/soft/% $(O)/csrc/vmm/kvm/%,\
 	$(MACHINE)) $(O)/tests/core/vmm_null.o
@@ -84,7 +86,7 @@ corpus: fuzz-program
 fuzz-program:
 	@test -n "$(CLANG)" || { echo "make fuzz needs clang and its" \
 	    "compiler-rt (apt install clang-14 libclang-rt-14-dev)"; exit 1; }
-	$(MAKE) -s -j$$(nproc) O=build/fuzz CC="$(CLANG)" WARN=-w \
+	$(MAKE) -s -j$$(nproc) O=build/fuzz CC="$(CLANG)" WARN=$(LOOSE) \
 	    CFLAGS="$(SAN) -fsanitize=fuzzer-no-link" build/fuzz/fuzz
 
 # Guests are 32-bit multiboot images; those that go on to 64-bit mode switch
@@ -138,14 +140,15 @@ bench: guests
 ASAN_O := build/san-address-undefined
 ASAN_TESTS ?= -m 'not slow' --ignore=tests/cpu
 asan:
-	$(MAKE) -s -j$$(nproc) O=$(ASAN_O) WARN=-w CFLAGS="$(SAN)" \
+	$(MAKE) -s -j$$(nproc) O=$(ASAN_O) WARN=$(LOOSE) CFLAGS="$(SAN)" \
 	    $(ASAN_O)/_vmm.abi3.so
 	rm -rf build/asan
 	mkdir -p build/asan/build build/guest
 	git ls-files -co --exclude-standard -z | \
 	    xargs -0 cp -p --parents -t build/asan
 	cp $(ASAN_O)/_vmm.abi3.so build/asan/libvmmapi/
-	ln -s $(CURDIR)/build/guest $(CURDIR)/$(ASAN_O) build/asan/build/
+	ln -s $(CURDIR)/build/guest build/asan/build/
+	cp -a $(ASAN_O) build/asan/build/
 	cd build/asan && PYTHONPATH=$(CURDIR)/build/asan PYTHONMALLOC=malloc \
 	    LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
 	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
