@@ -33,7 +33,7 @@ FUZZ := $(patsubst %.c,$(O)/%.o,$(filter-out %/replay.c,\
 ROWS := $(patsubst %.c,$(O)/%.o,$(wildcard tests/hostile/*.c)) \
 	$(O)/tests/fuzz/machine.o $(O)/tests/fuzz/wire.o
 LINK = $(CC) $(CFLAGS) -pthread -Wl,-z,start-stop-visibility=hidden \
-	-Wl,--wrap=vm_map_gpa -o $@ $^ -lm
+	-Wl,--wrap=vm_map_gpa -o $@ $^ -lm -lz
 
 .PHONY: core guests dev check format lint types test slow bench asan fuzz \
 	corpus fuzz-program clean
@@ -163,7 +163,7 @@ $(O)/_vmm.abi3.so: $(OBJS) $(wildcard csrc/cdef/*.h csrc/cffi/*.py)
 	    -I$$($(PYTHON) -c 'import sysconfig as s; print(s.get_path("include"))') \
 	    -c -o $(O)/_vmm.o $(O)/_vmm.c
 	$(CC) -shared -pthread $(CFLAGS) -Wl,-z,start-stop-visibility=hidden \
-	    -o $@ $(O)/_vmm.o $(OBJS) -lm
+	    -o $@ $(O)/_vmm.o $(OBJS) -lm -lz
 
 clean:
 	rm -rf build libvmmapi/_vmm*.so

@@ -98,7 +98,7 @@ def build():
         depends=depends(),
         extra_compile_args=flags,
         extra_link_args=link,
-        libraries=["m"],
+        libraries=["m", "z"],
     )
     return ffi
 

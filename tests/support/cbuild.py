@@ -19,7 +19,7 @@ CSRC = ROOT / "csrc"
 CHECKS = "address,undefined"
 # Sanitizers make gcc see paths that are none.
 WARN = ("-Wall", "-Werror", "-Wno-maybe-uninitialized", "-Wno-format-truncation")
-LINK = ("-pthread", "-Wl,-z,start-stop-visibility=hidden", "-lm")
+LINK = ("-pthread", "-Wl,-z,start-stop-visibility=hidden", "-lm", "-lz")
 
 needs_gcc = pytest.mark.skipif(
     shutil.which("gcc") is None or shutil.which("make") is None,

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "block_if.h"
 #include "iov.h"
-#include "inflate.h"
 #include "qcow2_local.h"
 
 /* Clusters that wait for a flush before one is made for their sake. */
@@ -59,6 +59,24 @@ read_data(struct qcow2 *q, const struct iovec *iov, int niov, uint64_t host,
 	    blk_iov_part(iov, niov, 0, n, part), (int64_t)host, n));
 }
 
+/* q_zin's first len bytes, a deflate stream without a frame, into q_zbuf. */
+static bool
+inflate_cluster(struct qcow2 *q, size_t len)
+{
+	z_stream zs = {
+		.next_in = q->q_zin,
+		.avail_in = (uInt)len,
+		.next_out = q->q_zbuf,
+		.avail_out = (uInt)q->q_cluster_size,
+	};
+
+	if (inflateInit2(&zs, -MAX_WBITS) != Z_OK)
+		return (false);
+	(void)inflate(&zs, Z_FINISH);
+	(void)inflateEnd(&zs);
+	return (zs.avail_out == 0);
+}
+
 static int
 read_compressed(struct qcow2 *q, const struct iovec *iov, int niov,
     const struct qcow2_extent *e, size_t skip)
@@ -91,9 +109,7 @@ read_compressed(struct qcow2 *q, const struct iovec *iov, int niov,
 	if (error == 0 && q->q_zentry != e->e_entry) {
 		q->q_zentry = 0;
 		error = blk_pread(q->q_fd, q->q_zin, len, (int64_t)host);
-		if (error == 0 &&
-		    !block_inflate(
-			q->q_zin, len, q->q_zbuf, q->q_cluster_size))
+		if (error == 0 && !inflate_cluster(q, len))
 			error = EIO;
 		if (error == 0)
 			q->q_zentry = e->e_entry;
