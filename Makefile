@@ -110,13 +110,16 @@ dev:
 # All that must hold before a commit.
 check: lint types core dev test
 
+C_FILES = $(shell git ls-files '*.c' '*.h')
+
 format:
 	ruff format .
-	clang-format -i $(shell git ls-files 'csrc/*.c' 'csrc/*.h')
+	clang-format -i $(C_FILES)
 
 lint:
 	ruff check .
 	ruff format --check .
+	clang-format --dry-run -Werror $(C_FILES)
 
 types:
 	mypy

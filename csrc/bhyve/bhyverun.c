@@ -197,8 +197,8 @@ calc_topology(void)
 	machine.threads =
 	    (uint16_t)get_config_int_default("threads", 1, 1, 65535);
 	/* As on FreeBSD: cores or threads without sockets do not fit cpus. */
-	machine.sockets = (uint16_t)get_config_int_default("sockets",
-	    machine.ncpus, 1, 65535);
+	machine.sockets = (uint16_t)get_config_int_default(
+	    "sockets", machine.ncpus, 1, 65535);
 	if (config_failed())
 		return (-1);
 	/* Three 16-bit factors may overflow 32 bits, but not 64. */
@@ -518,8 +518,7 @@ init_platform(void)
 		return (-1);
 	if (qemu_fwcfg_init(ctx) != 0 || debugcon_init() != 0)
 		return (-1);
-	if (lpc_bootrom() != NULL && !qemu_fwcfg_present() &&
-	    fwctl_init() != 0)
+	if (lpc_bootrom() != NULL && !qemu_fwcfg_present() && fwctl_init() != 0)
 		return (-1);
 	machine.pci_up = true;
 	return (init_pci(ctx));

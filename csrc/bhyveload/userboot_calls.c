@@ -189,8 +189,8 @@ cb_readdir(void *arg, void *handle, uint32_t *inode, uint8_t *type,
 	struct ub_reply reply;
 	char text[256];
 
-	reply = ask(UB_READDIR, ARGS(number(handle)), NULL, 0, text,
-	    sizeof(text) - 1);
+	reply = ask(
+	    UB_READDIR, ARGS(number(handle)), NULL, 0, text, sizeof(text) - 1);
 	if (reply.error != 0)
 		return (reply.error);
 	text[reply.len] = '\0';
@@ -204,8 +204,8 @@ cb_readdir(void *arg, void *handle, uint32_t *inode, uint8_t *type,
 static int
 cb_seek(void *arg, void *handle, uint64_t offset, int whence)
 {
-	return (ask0(UB_SEEK,
-	    ARGS(number(handle), offset, (uint64_t)(int64_t)whence))
+	return (ask0(
+	    UB_SEEK, ARGS(number(handle), offset, (uint64_t)(int64_t)whence))
 		    .error);
 }
 
@@ -257,9 +257,9 @@ cb_diskread(
 
 	do {
 		want = size - done < UB_MAX_DATA ? size - done : UB_MAX_DATA;
-		reply = ask(UB_DISKREAD,
-		    ARGS((uint64_t)unit, offset + done, want), NULL, 0,
-		    (char *)to + done, want);
+		reply =
+		    ask(UB_DISKREAD, ARGS((uint64_t)unit, offset + done, want),
+			NULL, 0, (char *)to + done, want);
 		if (reply.error != 0)
 			return (reply.error);
 		done += reply.len;
@@ -382,9 +382,8 @@ cb_vm_set_desc(void *arg, int vcpu, int reg, uint64_t base, uint32_t limit,
 {
 	const uint32_t words[2] = { limit, access };
 
-	return (ask(UB_VMSETDESC,
-	    ARGS((uint64_t)vcpu, (uint64_t)reg, base), words, sizeof(words),
-	    NULL, 0)
+	return (ask(UB_VMSETDESC, ARGS((uint64_t)vcpu, (uint64_t)reg, base),
+	    words, sizeof(words), NULL, 0)
 		    .error);
 }
 
@@ -425,8 +424,8 @@ cb_getenv(void *arg, int num)
 		return (NULL);
 	if (rows[num] != NULL)
 		return (rows[num]);
-	reply = ask(UB_GETENV, ARGS((uint64_t)num), NULL, 0, room + used,
-	    UB_MAX_PATH);
+	reply = ask(
+	    UB_GETENV, ARGS((uint64_t)num), NULL, 0, room + used, UB_MAX_PATH);
 	if (reply.error != 0)
 		return (NULL);
 	rows[num] = room + used;
@@ -547,8 +546,7 @@ ub_host_symbol(const char *name)
 }
 
 void
-userboot_child(
-    int fd, const void *image, size_t size, int version, int ndisks)
+userboot_child(int fd, const void *image, size_t size, int version, int ndisks)
 {
 	void (*loader_main)(void *const *, void *, int, int);
 	void *entry;

@@ -19,7 +19,7 @@
 
 #define NR_OFF offsetof(struct seccomp_data, nr)
 #define ARCH_OFF offsetof(struct seccomp_data, arch)
-#define ARG_OFF(n) (offsetof(struct seccomp_data, args) + (n) * 8)
+#define ARG_OFF(n) (offsetof(struct seccomp_data, args) + (n)*8)
 
 #define LOAD(off) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (off))
 #define RETURN(what) BPF_STMT(BPF_RET | BPF_K, (what))
@@ -31,9 +31,9 @@
  * Allow it if the low half of argument n is k; the low half is all that
  * counts of a file descriptor.
  */
-#define ALLOW_ARG(nr, n, k)                                  \
-	IS((nr), 4), LOAD(ARG_OFF(n)), IS((k), 1),           \
-	    RETURN(SECCOMP_RET_ALLOW), RETURN(SECCOMP_RET_KILL_PROCESS)
+#define ALLOW_ARG(nr, n, k)                                                   \
+	IS((nr), 4), LOAD(ARG_OFF(n)), IS((k), 1), RETURN(SECCOMP_RET_ALLOW), \
+	    RETURN(SECCOMP_RET_KILL_PROCESS)
 
 #ifdef __x86_64__
 static const struct sock_filter confine_filter[] = {
@@ -112,8 +112,8 @@ ub_confine(int fd)
 #ifdef __x86_64__
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		ub_fail("this host cannot confine a loader: errno %d", errno);
-	install(confine_filter,
-	    sizeof(confine_filter) / sizeof(confine_filter[0]));
+	install(
+	    confine_filter, sizeof(confine_filter) / sizeof(confine_filter[0]));
 #else
 	ub_fail("an amd64 loader cannot run on this host's processor");
 #endif

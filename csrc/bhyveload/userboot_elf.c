@@ -61,8 +61,8 @@ check_header(struct object *o, Elf64_Ehdr *eh)
 		ub_fail("not an ELF file");
 	if (eh->e_ident[EI_CLASS] != ELFCLASS64 ||
 	    eh->e_ident[EI_DATA] != ELFDATA2LSB || eh->e_machine != EM_X86_64)
-		ub_fail("not an object for amd64 (ELF machine %d)",
-		    eh->e_machine);
+		ub_fail(
+		    "not an object for amd64 (ELF machine %d)", eh->e_machine);
 	if (eh->e_type != ET_DYN)
 		ub_fail("not a shared object (ELF type %d)", eh->e_type);
 	if (eh->e_phnum == 0 || eh->e_phnum > MAX_PHDRS ||
@@ -80,8 +80,8 @@ check_segment(struct object *o, const Elf64_Phdr *ph, int i)
 	    !inside(ph->p_offset, ph->p_filesz, o->size))
 		ub_fail("truncated or damaged: segment %d has %#lx bytes at "
 			"%#lx of a file of %#zx",
-		    i, (unsigned long)ph->p_filesz,
-		    (unsigned long)ph->p_offset, o->size);
+		    i, (unsigned long)ph->p_filesz, (unsigned long)ph->p_offset,
+		    o->size);
 	if (!inside(ph->p_vaddr, ph->p_memsz, MAX_SPAN))
 		ub_fail("segment %d at %#lx needs %#lx bytes of memory; the "
 			"most is %#lx",
@@ -153,8 +153,8 @@ check_tables(struct object *o)
 	else if (t->gnu_hash != 0)
 		t->nsyms = count_gnu(o, t->gnu_hash);
 	if (t->nsyms == 0 || t->nsyms > MAX_SYMBOLS ||
-	    !inside(t->symtab, (uint64_t)t->nsyms * sizeof(Elf64_Sym),
-		o->span) ||
+	    !inside(
+		t->symtab, (uint64_t)t->nsyms * sizeof(Elf64_Sym), o->span) ||
 	    t->strsz == 0 || !inside(t->strtab, t->strsz, o->span))
 		ub_fail("damaged: no sound table of symbols");
 	/* Every name ends within the table. */
@@ -198,19 +198,40 @@ read_dynamic(struct object *o)
 				ub_fail("it needs the library %.64s",
 				    name_at(o, needed));
 			return;
-		case DT_SYMTAB: t->symtab = d.d_un.d_ptr; break;
-		case DT_STRTAB: t->strtab = d.d_un.d_ptr; break;
-		case DT_STRSZ: t->strsz = d.d_un.d_val; break;
-		case DT_HASH: t->hash = d.d_un.d_ptr; break;
-		case DT_GNU_HASH: t->gnu_hash = d.d_un.d_ptr; break;
-		case DT_RELA: t->rela = d.d_un.d_ptr; break;
-		case DT_RELASZ: t->relasz = d.d_un.d_val; break;
-		case DT_JMPREL: t->jmprel = d.d_un.d_ptr; break;
-		case DT_PLTRELSZ: t->pltrelsz = d.d_un.d_val; break;
-		case DT_NEEDED: needed = d.d_un.d_val; break;
+		case DT_SYMTAB:
+			t->symtab = d.d_un.d_ptr;
+			break;
+		case DT_STRTAB:
+			t->strtab = d.d_un.d_ptr;
+			break;
+		case DT_STRSZ:
+			t->strsz = d.d_un.d_val;
+			break;
+		case DT_HASH:
+			t->hash = d.d_un.d_ptr;
+			break;
+		case DT_GNU_HASH:
+			t->gnu_hash = d.d_un.d_ptr;
+			break;
+		case DT_RELA:
+			t->rela = d.d_un.d_ptr;
+			break;
+		case DT_RELASZ:
+			t->relasz = d.d_un.d_val;
+			break;
+		case DT_JMPREL:
+			t->jmprel = d.d_un.d_ptr;
+			break;
+		case DT_PLTRELSZ:
+			t->pltrelsz = d.d_un.d_val;
+			break;
+		case DT_NEEDED:
+			needed = d.d_un.d_val;
+			break;
 		case DT_REL:
 			ub_fail("relocations of a kind that amd64 has not");
-		default: break;
+		default:
+			break;
 		}
 	}
 	ub_fail("damaged: the dynamic section has no end");
@@ -261,8 +282,8 @@ relocate(struct object *o, uint64_t table, uint64_t size)
 		case R_X86_64_NONE:
 			continue;
 		case R_X86_64_RELATIVE:
-			value = (uint64_t)(uintptr_t)o->base +
-			    (uint64_t)r.r_addend;
+			value =
+			    (uint64_t)(uintptr_t)o->base + (uint64_t)r.r_addend;
 			break;
 		case R_X86_64_64:
 			value = resolve(o, ELF64_R_SYM(r.r_info)) +

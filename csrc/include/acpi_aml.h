@@ -26,8 +26,8 @@ void aml_scope_begin(struct aml *a, const char *path);
 void aml_scope_end(struct aml *a);
 void aml_device_begin(struct aml *a, const char *name);
 void aml_device_end(struct aml *a);
-void aml_method_begin(struct aml *a, const char *name, int nargs,
-    bool serialized);
+void aml_method_begin(
+    struct aml *a, const char *name, int nargs, bool serialized);
 void aml_method_end(struct aml *a);
 void aml_package_begin(struct aml *a, int nelems);
 void aml_package_end(struct aml *a);
@@ -69,8 +69,8 @@ void aml_byte(struct aml *a, uint8_t op); /* a bare opcode */
 #define AML_SYSTEM_MEMORY 0
 #define AML_SYSTEM_IO 1
 #define AML_PCI_CONFIG 2
-void aml_opregion(struct aml *a, const char *name, int space, uint64_t base,
-    uint64_t len);
+void aml_opregion(
+    struct aml *a, const char *name, int space, uint64_t base, uint64_t len);
 /* access: 0 any, 1 byte, 2 word, 3 dword; no lock, preserve. */
 void aml_field_begin(struct aml *a, const char *region, int access);
 void aml_field_offset(struct aml *a, unsigned int byte);

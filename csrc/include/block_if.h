@@ -20,9 +20,9 @@ struct blockif_ctxt;
 
 /*
  * One request; the caller owns it until the callback runs.  br_resid is the
- * length on entry, and at the end 0 or, after an error, that length.  The callback runs
- * on a thread of the back end with none of its locks held; err is 0 or an
- * errno.
+ * length on entry, and at the end 0 or, after an error, that length.  The
+ * callback runs on a thread of the back end with none of its locks held; err is
+ * 0 or an errno.
  */
 struct blockif_req {
 	int br_iovcnt;
@@ -52,8 +52,7 @@ int blockif_register_resize_callback(
 
 const char *blockif_path(struct blockif_ctxt *bc);
 off_t blockif_size(struct blockif_ctxt *bc);
-void blockif_chs(
-    struct blockif_ctxt *bc, uint16_t *c, uint8_t *h, uint8_t *s);
+void blockif_chs(struct blockif_ctxt *bc, uint16_t *c, uint8_t *h, uint8_t *s);
 int blockif_sectsz(struct blockif_ctxt *bc);
 void blockif_psectsz(struct blockif_ctxt *bc, int *size, int *off);
 /* What a delete should be aligned to and be a multiple of. */
@@ -68,7 +67,8 @@ int blockif_bootindex(struct blockif_ctxt *bc); /* -1: none given */
 
 /*
  * Start a request: 0, and the callback will run, after which the request is
- * the caller's again and may be started from the callback.  delete and zero take the range from br_offset and br_resid.
+ * the caller's again and may be started from the callback.  delete and zero
+ * take the range from br_offset and br_resid.
  */
 int blockif_read(struct blockif_ctxt *bc, struct blockif_req *breq);
 int blockif_write(struct blockif_ctxt *bc, struct blockif_req *breq);

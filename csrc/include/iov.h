@@ -19,8 +19,8 @@ size_t truncate_iov(struct iovec *iov, size_t niov, size_t len);
 size_t seek_iov(
     const struct iovec *iov, size_t niov, struct iovec *out, size_t seek);
 /* Copy up to len bytes, from seek on; returns the number of bytes copied. */
-size_t iov_to_buf(const struct iovec *iov, size_t niov, size_t seek, void *buf,
-    size_t len);
+size_t iov_to_buf(
+    const struct iovec *iov, size_t niov, size_t seek, void *buf, size_t len);
 size_t buf_to_iov(const void *buf, size_t len, const struct iovec *iov,
     size_t niov, size_t seek);
 

@@ -33,8 +33,7 @@ void acpi_raise_gpe(struct vmctx *ctx, unsigned int bit);
 bool pm_acpi_enabled(void);
 /* One access to the PM1 registers by their offset in the block (0 status, 2
  * enable, 4 control).  Non-zero: no register answers it. */
-int pm1_access(
-    struct vmctx *ctx, int in, int offset, int bytes, uint32_t *eax);
+int pm1_access(struct vmctx *ctx, int in, int offset, int bytes, uint32_t *eax);
 /* Press the power button.  False: the guest has not enabled ACPI. */
 bool pm_power_button(struct vmctx *ctx);
 

@@ -19,8 +19,8 @@ struct vm;
 struct vcpu;
 
 /* A port access: *eax in or out; 0, or an errno: treated as absent. */
-typedef int (*inout_func_t)(struct vm *vm, bool in, int port, int bytes,
-    uint32_t *eax);
+typedef int (*inout_func_t)(
+    struct vm *vm, bool in, int port, int bytes, uint32_t *eax);
 
 /* ---- vatpic.c: the 8259 pair with ELCR ---- */
 struct vatpic;

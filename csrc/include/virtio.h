@@ -8,8 +8,8 @@
  *	identity registers (vi_set_identity),
  *	vi_intr_init(vs, 1, fbsdrun_virtio_msix()), vi_set_io_bar(vs, 0);
  * its struct pci_devemu names vi_pci_read, vi_pci_write, vi_pci_cfgread,
- * vi_pci_cfgwrite and vi_pci_baraddr; its pe_cleanup begins with vi_quiesce() and
- * ends with vi_softc_cleanup().
+ * vi_pci_cfgwrite and vi_pci_baraddr; its pe_cleanup begins with vi_quiesce()
+ *and ends with vi_softc_cleanup().
  *
  * Guests are not trusted: vq_getchain() hands out host memory of guest RAM
  * only, from descriptors that were read once.  What it refuses makes the
@@ -162,8 +162,8 @@ struct vqueue_info {
 	uint16_t vq_maxsize;
 	uint16_t vq_msix_idx;
 	_Atomic uint16_t vq_flags;
-	uint32_t vq_pfn;	/* legacy: page of the rings */
-	uint64_t vq_gpa_desc;	/* modern: as the driver wrote them */
+	uint32_t vq_pfn;      /* legacy: page of the rings */
+	uint64_t vq_gpa_desc; /* modern: as the driver wrote them */
 	uint64_t vq_gpa_avail;
 	uint64_t vq_gpa_used;
 
@@ -174,18 +174,18 @@ struct vqueue_info {
 	bool vq_avail_wrap, vq_used_wrap;
 	/* entries filled and not published, the first one and its flags, */
 	uint16_t vq_nfilled, vq_first_filled, vq_first_flags;
-	uint16_t vq_nended; /* entries used since the last endchains, */
-	uint16_t vq_next_record; /* and where a free record is sought. */
-	uint16_t vq_save_used;	/* vq_next_used at the last endchains */
-	uint16_t vq_nheld;	/* chains that the device holds */
-	uint16_t vq_ntaken;	/* chains ever taken: place in vq_heads */
+	uint16_t vq_nended;	    /* entries used since the last endchains, */
+	uint16_t vq_next_record;    /* and where a free record is sought. */
+	uint16_t vq_save_used;	    /* vq_next_used at the last endchains */
+	uint16_t vq_nheld;	    /* chains that the device holds */
+	uint16_t vq_ntaken;	    /* chains ever taken: place in vq_heads */
 	struct vring_desc *vq_desc; /* host addresses */
 	struct vring_avail *vq_avail;
 	struct vring_used *vq_used;
 	uint64_t vq_desc_gpa; /* packed */
 	uint64_t vq_used_gpa;
 	struct vq_chain *vq_chains; /* [vq_maxsize], by head */
-	uint16_t *vq_heads; /* [vq_maxsize], in the order taken */
+	uint16_t *vq_heads;	    /* [vq_maxsize], in the order taken */
 };
 
 /* The transport's part of a device: first member of the device's softc or
@@ -202,8 +202,8 @@ struct virtio_softc {
 	pthread_mutex_t vs_isr_mtx; /* leaf: vs_isr with INTx */
 	uint8_t vs_isr;
 	_Atomic uint8_t vs_status;
-	bool vs_modern;		/* the BAR of the modern interface exists */
-	bool vs_packed;		/* packed rings may be offered */
+	bool vs_modern;		   /* the BAR of the modern interface exists */
+	bool vs_packed;		   /* packed rings may be offered */
 	_Atomic uint8_t vs_cfggen; /* config_generation */
 	uint16_t vs_curq;
 	uint16_t vs_msix_cfg_idx;
@@ -212,7 +212,7 @@ struct virtio_softc {
 	uint64_t vs_gfeatures; /* modern: as written, before FEATURES_OK */
 	int vs_pcicfg_cap;     /* offset of the PCI_CFG capability */
 	struct vi_doorbells *vs_doorbells; /* virtio_doorbell.c */
-	uint64_t vs_lowmem, vs_highmem; /* sizes of guest RAM */
+	uint64_t vs_lowmem, vs_highmem;	   /* sizes of guest RAM */
 };
 
 /* One chain: readable elements come first in the iovec. */
@@ -229,8 +229,8 @@ void vi_softc_linkup(struct virtio_softc *vs, const struct virtio_consts *vc,
 void vi_quiesce(struct virtio_softc *vs);
 void vi_softc_cleanup(struct virtio_softc *vs);
 /* Vendor, device, class, subvendor and subsystem id. */
-void vi_set_identity(struct pci_devinst *pi, uint16_t device, uint8_t class,
-    uint16_t virtio_id);
+void vi_set_identity(
+    struct pci_devinst *pi, uint16_t device, uint8_t class, uint16_t virtio_id);
 /* MSI-X in this BAR if use_msix, MSI, INTx; 0, or non-zero after a line. */
 int vi_intr_init(struct virtio_softc *vs, int barnum, bool use_msix);
 /* The legacy BAR, and the modern one with its capabilities unless
@@ -244,8 +244,8 @@ void vi_device_broken(struct virtio_softc *vs);
 
 uint64_t vi_pci_read(
     struct pci_devinst *pi, int baridx, uint64_t offset, int size);
-void vi_pci_write(struct pci_devinst *pi, int baridx, uint64_t offset,
-    int size, uint64_t value);
+void vi_pci_write(struct pci_devinst *pi, int baridx, uint64_t offset, int size,
+    uint64_t value);
 void vi_pci_baraddr(
     struct pci_devinst *pi, int baridx, int enabled, uint64_t address);
 int vi_pci_cfgread(
@@ -275,8 +275,8 @@ bool vq_has_descs(struct vqueue_info *vq);
  * are then undefined.  With an empty ring and kicks enabled, the driver is
  * asked to notify before 0 is returned, without a race.
  */
-int vq_getchain(struct vqueue_info *vq, struct iovec *iov, int niov,
-    struct vi_req *reqp);
+int vq_getchain(
+    struct vqueue_info *vq, struct iovec *iov, int niov, struct vi_req *reqp);
 /* Give the n chains taken last back to the avail ring, unused. */
 void vq_retchains(struct vqueue_info *vq, uint16_t n_chains);
 /*

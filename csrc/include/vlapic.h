@@ -31,10 +31,10 @@ void vlapic_reset(struct vlapic *vlapic, bool init); /* RESET or INIT */
 
 /* Register page access; offset 0..0xfff.  Return 0 or EINVAL (#GP in
  * x2APIC mode; in xAPIC mode bad accesses only set the ESR). */
-int vlapic_mmio_read(struct vlapic *vlapic, uint64_t offset, uint64_t *data,
-    int size);
-int vlapic_mmio_write(struct vlapic *vlapic, uint64_t offset, uint64_t data,
-    int size);
+int vlapic_mmio_read(
+    struct vlapic *vlapic, uint64_t offset, uint64_t *data, int size);
+int vlapic_mmio_write(
+    struct vlapic *vlapic, uint64_t offset, uint64_t data, int size);
 int vlapic_msr_read(struct vlapic *vlapic, uint32_t msr, uint64_t *val);
 int vlapic_msr_write(struct vlapic *vlapic, uint32_t msr, uint64_t val);
 uint64_t vlapic_get_apicbase(struct vlapic *vlapic);
@@ -56,8 +56,8 @@ void vlapic_set_cr8(struct vlapic *vlapic, uint64_t val);
 
 /* Deliver a message to the VM's local APICs (IOAPIC, MSI).  delmode stands
  * as in a redirection entry or a message: bits 10:8. */
-void vlapic_deliver_intr(struct vm *vm, bool level, uint32_t dest, bool phys,
-    int delmode, int vec);
+void vlapic_deliver_intr(
+    struct vm *vm, bool level, uint32_t dest, bool phys, int delmode, int vec);
 void vlapic_calcdest(struct vm *vm, uint64_t *dmask, uint32_t dest, bool phys,
     bool lowprio, bool x2apic_dest);
 

@@ -46,7 +46,7 @@ struct vmm_ops {
 	int (*probe)(const char **why); /* 0, or errno and a phrase */
 	/* Optional: the same, and worth choosing where nobody asked for it. */
 	int (*probe_auto)(const char **why);
-	void *(*init)(struct vm *vm);	/* NULL with errno set */
+	void *(*init)(struct vm *vm); /* NULL with errno set */
 	void (*cleanup)(void *vmi);
 	void *(*vcpu_init)(void *vmi, struct vcpu *vcpu, int vcpuid);
 	void (*vcpu_cleanup)(void *vcpui);
@@ -54,8 +54,8 @@ struct vmm_ops {
 	 * Run until an exit that the core or user space must see.  Chips of
 	 * csrc/vmm/io are served inside.  Returns 0 and fills *vme.
 	 */
-	int (*run)(void *vcpui, const struct vm_entry *entry,
-	    struct vm_exit *vme);
+	int (*run)(
+	    void *vcpui, const struct vm_entry *entry, struct vm_exit *vme);
 	void (*kick)(void *vcpui);
 	/*
 	 * Optional: run() does not know where the instruction of a port or
@@ -83,8 +83,8 @@ struct vmm_ops {
 	 * show (MSRs, FPU, caches of translations). */
 	int (*vcpu_reset)(void *vcpui, bool init);
 	/* The gpa map changed: prot 0 removes.  hva NULL only with prot 0. */
-	int (*memmap)(void *vmi, vm_paddr_t gpa, size_t len, void *hva,
-	    int prot);
+	int (*memmap)(
+	    void *vmi, vm_paddr_t gpa, size_t len, void *hva, int prot);
 	/*
 	 * Local APICs.  NULL members: the core's own vlapic serves the vCPU
 	 * (soft); else the backend's in-kernel LAPIC does (KVM).
@@ -94,8 +94,8 @@ struct vmm_ops {
 	int (*lapic_set)(void *vcpui, const void *regs4096);
 	/* An access at an offset of the register page, as an instruction's;
 	 * ENOENT: the page is not there (x2APIC mode, or switched off). */
-	int (*lapic_mmio)(void *vcpui, uint64_t off, bool write, uint64_t *val,
-	    int bytes);
+	int (*lapic_mmio)(
+	    void *vcpui, uint64_t off, bool write, uint64_t *val, int bytes);
 	/* The IOAPIC's redirection entries changed (KVM routes EOIs by it). */
 	void (*ioapic_changed)(void *vmi);
 	/*
@@ -110,8 +110,8 @@ struct vmm_ops {
 	 * leaves 1, 7, 0xd, 0x80000001, 0x80000007 and 0x80000008, from any
 	 * thread.
 	 */
-	void (*cpuid_mask)(void *vmi, uint32_t leaf, uint32_t subleaf,
-	    uint32_t *r4);
+	void (*cpuid_mask)(
+	    void *vmi, uint32_t leaf, uint32_t subleaf, uint32_t *r4);
 	/*
 	 * Optional.  Guest TSC minus host TSC; exact, so that vCPUs agree.
 	 * Without it the core writes MSR 0x10.
@@ -141,7 +141,7 @@ int vmm_set_backend(const char *backend); /* for the whole process */
  * $BHYVE_TRANSLATE ("0": no). */
 void vmm_set_translate(bool on);
 bool vmm_translate(void);
-int vmm_select_backend(struct vm *vm);	  /* state moves along */
+int vmm_select_backend(struct vm *vm); /* state moves along */
 /* vCPUs are going to run: select the backend and start the VM's clock. */
 int vmm_start(struct vm *vm);
 /* A sentence about this thread's last failure; vmm_error() is "" if none. */
@@ -165,7 +165,7 @@ int vmm_set_topology(struct vm *vm, uint16_t sockets, uint16_t cores,
 /* ---- vCPU identity ---- */
 int vcpu_vcpuid(struct vcpu *vcpu);
 struct vm *vcpu_vm(struct vcpu *vcpu);
-void *vcpu_cookie(struct vcpu *vcpu); /* what ops->vcpu_init returned */
+void *vcpu_cookie(struct vcpu *vcpu);	    /* what ops->vcpu_init returned */
 struct vlapic *vm_lapic(struct vcpu *vcpu); /* NULL on a KVM LAPIC */
 struct vioapic *vm_ioapic(struct vm *vm);
 struct vhpet *vm_hpet(struct vm *vm);
@@ -184,17 +184,17 @@ enum vcpu_state vcpu_get_state(struct vcpu *vcpu, int *hostcpu);
  * relaxed load of vcpu_pending() at every block head (soft) or before each
  * entry (KVM).  Bits stay set until their reader clears them.
  */
-#define VCPU_EV_EVENT 0x01u	 /* intr, NMI, exception: ask the core */
-#define VCPU_EV_SUSPEND 0x02u	 /* vmm_suspend() was called */
-#define VCPU_EV_REQIDLE 0x04u	 /* somebody wants the vCPU frozen */
+#define VCPU_EV_EVENT 0x01u   /* intr, NMI, exception: ask the core */
+#define VCPU_EV_SUSPEND 0x02u /* vmm_suspend() was called */
+#define VCPU_EV_REQIDLE 0x04u /* somebody wants the vCPU frozen */
 #define VCPU_EV_RENDEZVOUS 0x08u
-#define VCPU_EV_DEBUG 0x10u	 /* vmm_suspend_cpu() */
-#define VCPU_EV_BACKEND 0x20u	 /* the backend's own business */
-#define VCPU_EV_INIT 0x40u	 /* INIT or SIPI: see vcpu_run_state() */
-#define VCPU_EV_PAUSE 0x80u	 /* vmm_pause(); stays until vmm_resume() */
+#define VCPU_EV_DEBUG 0x10u   /* vmm_suspend_cpu() */
+#define VCPU_EV_BACKEND 0x20u /* the backend's own business */
+#define VCPU_EV_INIT 0x40u    /* INIT or SIPI: see vcpu_run_state() */
+#define VCPU_EV_PAUSE 0x80u   /* vmm_pause(); stays until vmm_resume() */
 /* Bits that make run() return; EVENT and BACKEND are handled inside. */
-#define VCPU_EV_LEAVE                                              \
-	(VCPU_EV_SUSPEND | VCPU_EV_REQIDLE | VCPU_EV_RENDEZVOUS |  \
+#define VCPU_EV_LEAVE                                             \
+	(VCPU_EV_SUSPEND | VCPU_EV_REQIDLE | VCPU_EV_RENDEZVOUS | \
 	    VCPU_EV_DEBUG | VCPU_EV_INIT | VCPU_EV_PAUSE)
 _Atomic uint32_t *vcpu_pending(struct vcpu *vcpu);
 /* Set bits and kick the vCPU if it runs, wake it if it sleeps in HLT. */
@@ -213,8 +213,8 @@ int vcpu_lock_all(struct vm *vm);
 void vcpu_unlock_all(struct vm *vm);
 typedef void (*vm_rendezvous_func_t)(struct vcpu *vcpu, void *arg);
 /* Run func on every active vCPU's behalf while it stands still. */
-int vmm_smp_rendezvous(struct vm *vm, vm_cpuset_t dest,
-    vm_rendezvous_func_t func, void *arg);
+int vmm_smp_rendezvous(
+    struct vm *vm, vm_cpuset_t dest, vm_rendezvous_func_t func, void *arg);
 
 /*
  * What INIT and SIPI left a processor in (illumos' run state).  A vCPU whose
@@ -227,12 +227,12 @@ int vmm_smp_rendezvous(struct vm *vm, vm_cpuset_t dest,
 #define VRS_PEND_SIPI 0x8000u
 uint32_t vcpu_run_state(struct vcpu *vcpu, uint8_t *sipi_vector);
 void vcpu_set_run_state(struct vcpu *vcpu, uint32_t state, uint8_t vector);
-void vcpu_post_init(struct vcpu *vcpu);		       /* from the LAPIC */
+void vcpu_post_init(struct vcpu *vcpu);			/* from the LAPIC */
 void vcpu_post_sipi(struct vcpu *vcpu, uint8_t vector); /* from the LAPIC */
 
 /* ---- running and suspending (vmm_run.c) ---- */
-int vmm_run(struct vcpu *vcpu, const struct vm_entry *entry,
-    struct vm_exit *vme);
+int vmm_run(
+    struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme);
 int vmm_suspend(struct vm *vm, enum vm_suspend_how how, int source);
 enum vm_suspend_how vmm_suspended(struct vm *vm);
 int vmm_activate_cpu(struct vcpu *vcpu);
@@ -301,8 +301,8 @@ void vmm_intr_accepted(struct vcpu *vcpu, int vector);
 int vmm_alloc_memseg(struct vm *vm, int segid, size_t len, const char *name);
 void vmm_free_memseg(struct vm *vm, int segid);
 /* EINVAL past the last id; name "" is system memory; fd of the segment. */
-int vmm_get_memseg(struct vm *vm, int segid, size_t *len, char *name,
-    size_t namesz, int *fd);
+int vmm_get_memseg(
+    struct vm *vm, int segid, size_t *len, char *name, size_t namesz, int *fd);
 void *vmm_memseg_hva(struct vm *vm, int segid); /* NULL: no such segment */
 int vmm_mmap_memseg(struct vm *vm, vm_paddr_t gpa, int segid, int64_t off,
     size_t len, int prot, int flags);
@@ -356,11 +356,11 @@ int vmm_get_paging(struct vcpu *vcpu, struct vm_guest_paging *paging);
 
 /* ---- accesses served by the vmm's own chips (vmm_ioport.c) ---- */
 /* True when a chip of csrc/vmm/io owns the port; *val in/out. */
-bool vmm_handle_inout(struct vcpu *vcpu, bool in, uint16_t port, int bytes,
-    uint32_t *val);
+bool vmm_handle_inout(
+    struct vcpu *vcpu, bool in, uint16_t port, int bytes, uint32_t *val);
 /* True when LAPIC, IOAPIC or HPET own the address. */
-bool vmm_handle_mmio(struct vcpu *vcpu, vm_paddr_t gpa, bool write,
-    uint64_t *val, int bytes);
+bool vmm_handle_mmio(
+    struct vcpu *vcpu, vm_paddr_t gpa, bool write, uint64_t *val, int bytes);
 /* MSRs that the core owns for both backends: APIC base, x2APIC, MTRR, PAT
  * policy, MISC_ENABLE...  0: done; ENOENT: not ours (exit to user space);
  * EINVAL: #GP (vmm_msr.c, vmm_lapic.c). */
@@ -386,12 +386,12 @@ struct vmm_callout {
 	struct vm *vm;
 	vmm_callout_fn fn;
 	void *arg;
-	int64_t when;	   /* vmm_now() units */
-	int heap_index;	   /* -1: idle */
+	int64_t when;	/* vmm_now() units */
+	int heap_index; /* -1: idle */
 	bool firing;
 };
-void vmm_callout_init(struct vmm_callout *c, struct vm *vm, vmm_callout_fn fn,
-    void *arg);
+void vmm_callout_init(
+    struct vmm_callout *c, struct vm *vm, vmm_callout_fn fn, void *arg);
 /* (Re)arm for the absolute time `when`.  May be called from fn. */
 void vmm_callout_reset(struct vmm_callout *c, int64_t when);
 /* Disarm; does not wait for a running fn (fn takes its chip's lock and looks

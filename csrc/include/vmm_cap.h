@@ -17,7 +17,7 @@ enum vm_cap_type {
 	VM_CAP_MAX
 };
 
-int vm_capability_name2type(const char *name);	/* -1: no such name */
-const char *vm_capability_type2name(int type);	/* NULL: no such type */
+int vm_capability_name2type(const char *name); /* -1: no such name */
+const char *vm_capability_type2name(int type); /* NULL: no such type */
 
 #endif

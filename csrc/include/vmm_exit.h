@@ -74,9 +74,9 @@ struct vm_mmio {
 };
 
 struct vm_exit {
-	uint32_t exitcode;    /* enum vm_exitcode */
-	int32_t inst_length;  /* 0: not known */
-	uint64_t rip;	      /* of the instruction that exits */
+	uint32_t exitcode;   /* enum vm_exitcode */
+	int32_t inst_length; /* 0: not known */
+	uint64_t rip;	     /* of the instruction that exits */
 	union {
 		struct vm_inout inout;
 		struct vm_mmio mmio;
@@ -90,7 +90,7 @@ struct vm_exit {
 			uint64_t intr_status;
 		} hlt;
 		struct {
-			uint32_t how; /* enum vm_suspend_how */
+			uint32_t how;	/* enum vm_suspend_how */
 			int32_t source; /* vCPU id, -1: not a vCPU */
 			uint64_t when;	/* CLOCK_REALTIME, ns */
 		} suspended;
@@ -111,8 +111,9 @@ struct vm_exit {
 			int32_t vector;
 		} ioapic_eoi;
 		struct {
-			uint32_t status;      /* KVM exit reason or errno */
-			uint32_t exit_reason; /* hardware_exit_reason, suberror */
+			uint32_t status; /* KVM exit reason or errno */
+			uint32_t
+			    exit_reason; /* hardware_exit_reason, suberror */
 			uint64_t exit_qualification;
 			int32_t inst_type, inst_error;
 		} vmx;

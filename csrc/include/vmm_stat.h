@@ -33,10 +33,10 @@ struct vmm_stat_type {
 	int *index; /* first slot, set by vmm_stat_init() */
 };
 
-#define VMM_STAT_DEFINE(type, nelems, desc, scope, func)                  \
-	int type##_index = -1;                                            \
-	static const struct vmm_stat_type type##_def = { nelems, scope,   \
-		desc, func, &type##_index };                              \
+#define VMM_STAT_DEFINE(type, nelems, desc, scope, func)                      \
+	int type##_index = -1;                                                \
+	static const struct vmm_stat_type type##_def = { nelems, scope, desc, \
+		func, &type##_index };                                        \
 	DATA_SET(vmm_stat_set, type##_def)
 #define VMM_STAT(type, desc) \
 	VMM_STAT_DEFINE(type, 1, desc, VMM_STAT_SCOPE_ANY, 0)
@@ -52,14 +52,14 @@ struct vmm_stat_type {
 
 _Atomic uint64_t *vcpu_stats(struct vcpu *vcpu);
 
-#define vmm_stat_incr(vcpu, type, delta)                              \
-	atomic_fetch_add_explicit(&vcpu_stats(vcpu)[type##_index],    \
+#define vmm_stat_incr(vcpu, type, delta)                           \
+	atomic_fetch_add_explicit(&vcpu_stats(vcpu)[type##_index], \
 	    (uint64_t)(delta), memory_order_relaxed)
-#define vmm_stat_array_incr(vcpu, type, idx, delta)                   \
+#define vmm_stat_array_incr(vcpu, type, idx, delta)                        \
 	atomic_fetch_add_explicit(&vcpu_stats(vcpu)[type##_index + (idx)], \
 	    (uint64_t)(delta), memory_order_relaxed)
-#define vmm_stat_set(vcpu, type, val)                                 \
-	atomic_store_explicit(&vcpu_stats(vcpu)[type##_index],        \
+#define vmm_stat_set(vcpu, type, val)                          \
+	atomic_store_explicit(&vcpu_stats(vcpu)[type##_index], \
 	    (uint64_t)(val), memory_order_relaxed)
 
 /* Counters of the core that backends count too (defined in vmm_stat.c). */

@@ -117,8 +117,8 @@ int vm_set_topology(struct vmctx *ctx, uint16_t sockets, uint16_t cores,
 int vm_get_topology(struct vmctx *ctx, uint16_t *sockets, uint16_t *cores,
     uint16_t *threads, uint16_t *maxcpus);
 /* Blocks until an exit that the caller must see.  entry NULL: default. */
-int vm_run(struct vcpu *vcpu, const struct vm_entry *entry,
-    struct vm_exit *vme);
+int vm_run(
+    struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme);
 int vm_restart_instruction(struct vcpu *vcpu);
 int vm_get_run_state(struct vcpu *vcpu, uint32_t *state, uint8_t *sipi);
 int vm_set_run_state(struct vcpu *vcpu, uint32_t state, uint8_t sipi);
@@ -140,8 +140,8 @@ vm_paddr_t vm_get_lowmem_limit(struct vmctx *ctx);
 vm_paddr_t vm_get_highmem_base(struct vmctx *ctx);
 void vm_set_memflags(struct vmctx *ctx, int flags);
 int vm_get_memflags(struct vmctx *ctx);
-int vm_get_memseg(struct vmctx *ctx, int segid, size_t *len, char *name,
-    size_t namesz);
+int vm_get_memseg(
+    struct vmctx *ctx, int segid, size_t *len, char *name, size_t namesz);
 int vm_mmap_getnext(struct vmctx *ctx, vm_paddr_t *gpa, int *segid,
     int64_t *off, size_t *len, int *prot, int *flags);
 void *vm_create_devmem(struct vmctx *ctx, int segid, const char *name,
@@ -149,8 +149,8 @@ void *vm_create_devmem(struct vmctx *ctx, int segid, const char *name,
 int vm_mmap_memseg(struct vmctx *ctx, vm_paddr_t gpa, int segid, int64_t off,
     size_t len, int prot);
 int vm_munmap_memseg(struct vmctx *ctx, vm_paddr_t gpa, size_t len);
-int vm_get_gpa_pmap(struct vmctx *ctx, vm_paddr_t gpa, uint64_t pte[4],
-    int *num);
+int vm_get_gpa_pmap(
+    struct vmctx *ctx, vm_paddr_t gpa, uint64_t pte[4], int *num);
 
 struct vm_guest_paging_api {
 	uint64_t cr3;
@@ -171,12 +171,12 @@ void vm_copy_teardown(struct iovec *iov, int iovcnt);
 /* ---- registers ---- */
 int vm_set_register(struct vcpu *vcpu, int reg, uint64_t val);
 int vm_get_register(struct vcpu *vcpu, int reg, uint64_t *val);
-int vm_set_register_set(struct vcpu *vcpu, unsigned int count,
-    const int *regs, const uint64_t *vals);
-int vm_get_register_set(struct vcpu *vcpu, unsigned int count,
-    const int *regs, uint64_t *vals);
-int vm_set_desc(struct vcpu *vcpu, int reg, uint64_t base, uint32_t limit,
-    uint32_t access);
+int vm_set_register_set(struct vcpu *vcpu, unsigned int count, const int *regs,
+    const uint64_t *vals);
+int vm_get_register_set(
+    struct vcpu *vcpu, unsigned int count, const int *regs, uint64_t *vals);
+int vm_set_desc(
+    struct vcpu *vcpu, int reg, uint64_t base, uint32_t limit, uint32_t access);
 int vm_get_desc(struct vcpu *vcpu, int reg, uint64_t *base, uint32_t *limit,
     uint32_t *access);
 int vm_get_seg_desc(struct vcpu *vcpu, int reg, struct seg_desc *desc);
@@ -184,8 +184,8 @@ int vm_get_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *val);
 int vm_set_msr(struct vcpu *vcpu, uint32_t msr, uint64_t val);
 int vm_setup_freebsd_registers(struct vcpu *vcpu, uint64_t rip, uint64_t cr3,
     uint64_t gdtbase, uint64_t rsp);
-int vm_setup_freebsd_registers_i386(struct vcpu *vcpu, uint32_t eip,
-    uint32_t gdtbase, uint32_t esp);
+int vm_setup_freebsd_registers_i386(
+    struct vcpu *vcpu, uint32_t eip, uint32_t gdtbase, uint32_t esp);
 void vm_setup_freebsd_gdt(uint64_t *gdtr);
 
 /* ---- interrupts and events ---- */
@@ -211,12 +211,12 @@ int vm_isa_assert_irq(struct vmctx *ctx, int atpic_irq, int ioapic_irq);
 int vm_isa_deassert_irq(struct vmctx *ctx, int atpic_irq, int ioapic_irq);
 int vm_isa_pulse_irq(struct vmctx *ctx, int atpic_irq, int ioapic_irq);
 enum vm_intr_trigger { EDGE_TRIGGER, LEVEL_TRIGGER };
-int vm_isa_set_irq_trigger(struct vmctx *ctx, int atpic_irq,
-    enum vm_intr_trigger trigger);
+int vm_isa_set_irq_trigger(
+    struct vmctx *ctx, int atpic_irq, enum vm_intr_trigger trigger);
 int vm_get_intinfo(struct vcpu *vcpu, uint64_t *i1, uint64_t *i2);
 int vm_set_intinfo(struct vcpu *vcpu, uint64_t info);
-int vm_readwrite_kernemu_device(struct vcpu *vcpu, vm_paddr_t gpa, bool write,
-    int size, uint64_t *value);
+int vm_readwrite_kernemu_device(
+    struct vcpu *vcpu, vm_paddr_t gpa, bool write, int size, uint64_t *value);
 int vm_get_x2apic_state(struct vcpu *vcpu, enum x2apic_state *state);
 int vm_set_x2apic_state(struct vcpu *vcpu, enum x2apic_state state);
 int vm_get_hpet_capabilities(struct vmctx *ctx, uint32_t *cap);
@@ -245,8 +245,8 @@ int vm_assign_pptdev(struct vmctx *ctx, int bus, int slot, int func);
 int vm_unassign_pptdev(struct vmctx *ctx, int bus, int slot, int func);
 int vm_map_pptdev_mmio(struct vmctx *ctx, int bus, int slot, int func,
     vm_paddr_t gpa, size_t len, vm_paddr_t hpa);
-int vm_unmap_pptdev_mmio(struct vmctx *ctx, int bus, int slot, int func,
-    vm_paddr_t gpa, size_t len);
+int vm_unmap_pptdev_mmio(
+    struct vmctx *ctx, int bus, int slot, int func, vm_paddr_t gpa, size_t len);
 int vm_setup_pptdev_msi(struct vmctx *ctx, int bus, int slot, int func,
     uint64_t addr, uint64_t msg, int numvec);
 int vm_setup_pptdev_msix(struct vmctx *ctx, int bus, int slot, int func,
@@ -257,7 +257,7 @@ int vm_disable_pptdev_msix(struct vmctx *ctx, int bus, int slot, int func);
 /* Returns the length read (<= len), or -1. */
 int vm_data_read(struct vmctx *ctx, int vcpuid, uint16_t cls, uint16_t version,
     void *buf, size_t len);
-int vm_data_write(struct vmctx *ctx, int vcpuid, uint16_t cls,
-    uint16_t version, const void *buf, size_t len);
+int vm_data_write(struct vmctx *ctx, int vcpuid, uint16_t cls, uint16_t version,
+    const void *buf, size_t len);
 
 #endif

@@ -322,8 +322,8 @@ lapic_read(struct vcpu *vcpu, void *buf, size_t len)
 		 vcpu->cookie, MSR_APICBASE, &vdi->apic_base)) != 0)
 		return (-error);
 	/* Not on the page; 0 in another mode of the timer. */
-	if (ops->getmsr(vcpu->cookie, MSR_TSC_DEADLINE,
-		&vdi->timer_tsc_deadline) != 0)
+	if (ops->getmsr(
+		vcpu->cookie, MSR_TSC_DEADLINE, &vdi->timer_tsc_deadline) != 0)
 		vdi->timer_tsc_deadline = 0;
 	return ((int)sizeof(*vdi));
 }
@@ -344,8 +344,8 @@ lapic_write(struct vcpu *vcpu, const void *buf, size_t len)
 	    (error = ops->lapic_set(vcpu->cookie, vdi->page)) != 0)
 		return (-error);
 	if (vdi->timer_tsc_deadline != 0 &&
-	    (error = ops->setmsr(vcpu->cookie, MSR_TSC_DEADLINE,
-		 vdi->timer_tsc_deadline)) != 0)
+	    (error = ops->setmsr(
+		 vcpu->cookie, MSR_TSC_DEADLINE, vdi->timer_tsc_deadline)) != 0)
 		return (-error);
 	return ((int)sizeof(*vdi));
 }

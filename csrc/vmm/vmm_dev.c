@@ -615,8 +615,8 @@ static const struct vmm_ioctl table[] = {
 	/* Descriptors are the owner's. */
 	IOC(VM_IOEVENT, struct vm_ioevent, LOCK_NONE, VMI_IN | VMI_LOCAL,
 	    ioc_ioevent),
-	IOC(VM_IRQFD, struct vm_irqfd, LOCK_NONE,
-	    VMI_IN | VMI_OUT | VMI_LOCAL, ioc_irqfd),
+	IOC(VM_IRQFD, struct vm_irqfd, LOCK_NONE, VMI_IN | VMI_OUT | VMI_LOCAL,
+	    ioc_irqfd),
 	IOC(VM_SET_MEMFLAGS, struct vm_word, LOCK_NONE, SET, ioc_set_memflags),
 	IOC(VM_GET_MEMFLAGS, struct vm_word, LOCK_NONE, GET, ioc_get_memflags),
 };

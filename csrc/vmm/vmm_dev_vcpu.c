@@ -124,8 +124,8 @@ ioc_set_debugregs(struct vm *vm, void *arg)
 	/* Its low byte turns the breakpoints on; 31:16 are their kinds. */
 	if ((a->dr7 & ~0xffff03ffUL) != 0)
 		return (EINVAL);
-	return (vm->ops->setdebug(
-	    vmm_vcpu(vm, a->vcpuid)->cookie, a->dr, a->dr7));
+	return (
+	    vm->ops->setdebug(vmm_vcpu(vm, a->vcpuid)->cookie, a->dr, a->dr7));
 }
 
 int

@@ -115,7 +115,8 @@ vmm_pause(struct vm *vm)
 	if (busy >= 0) {
 		let_go(vm);
 		vmm_set_error("vCPU %d does not come to rest: user space has "
-			      "an access of it in hand", busy);
+			      "an access of it in hand",
+		    busy);
 		return (EBUSY);
 	}
 	pthread_mutex_lock(&vm->mtx);

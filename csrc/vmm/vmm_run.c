@@ -42,8 +42,7 @@ time_ends(struct vcpu *vcpu, uint64_t now)
 	if (vcpu->time_mark == 0)
 		return;
 	if (vcpu->stats[VCPU_TOTAL_RUNTIME_index] == 0)
-		count_own(
-		    vcpu, VCPU_TIME_INIT_index, now - vcpu->time_mark);
+		count_own(vcpu, VCPU_TIME_INIT_index, now - vcpu->time_mark);
 	else if (vcpu->time_in_user)
 		count_own(
 		    vcpu, VCPU_TIME_EMU_USER_index, now - vcpu->time_mark);
@@ -399,8 +398,8 @@ exit_to_user(struct vcpu *vcpu, struct vm_exit *vme, bool brief)
 			ops->locate(vcpu->cookie, vme);
 	}
 	/* What user space answers is not done before the answer is in. */
-	vmm_exit_owes(vcpu, is_access(vme) ||
-		vme->exitcode == VM_EXITCODE_RDMSR ||
+	vmm_exit_owes(vcpu,
+	    is_access(vme) || vme->exitcode == VM_EXITCODE_RDMSR ||
 		vme->exitcode == VM_EXITCODE_WRMSR);
 	vcpu->exit_rip = vme->rip;
 	vcpu->time_in_user = true;

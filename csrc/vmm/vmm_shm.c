@@ -146,8 +146,8 @@ remove_unused(int shmfd, const char *name)
 	bool done = false;
 	int fd;
 
-	fd = openat(shmfd, name,
-	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	fd =
+	    openat(shmfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return (errno == ENOENT);
 	snprintf(tmp, sizeof(tmp), "vmm-gone.%d", getpid());

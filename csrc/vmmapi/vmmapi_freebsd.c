@@ -48,14 +48,14 @@ set_segments(struct vcpu *vcpu, const struct entry_state *es)
 	if (vm_set_desc(vcpu, VM_REG_GUEST_CS, 0, es->limit, es->code_access) !=
 		0 ||
 	    vm_set_register(vcpu, VM_REG_GUEST_CS, SEL_CODE) != 0 ||
-	    vm_set_desc(vcpu, VM_REG_GUEST_TR, es->tssbase, es->tsslimit,
-		0x8b) != 0 ||
+	    vm_set_desc(
+		vcpu, VM_REG_GUEST_TR, es->tssbase, es->tsslimit, 0x8b) != 0 ||
 	    vm_set_register(vcpu, VM_REG_GUEST_TR, es->tss) != 0 ||
 	    vm_set_desc(vcpu, VM_REG_GUEST_LDTR, 0, 0, DESC_UNUSABLE) != 0 ||
 	    vm_set_register(vcpu, VM_REG_GUEST_LDTR, 0) != 0)
 		return (-1);
-	return (vm_set_desc(vcpu, VM_REG_GUEST_GDTR, es->gdtbase,
-	    es->gdtsize - 1, 0));
+	return (vm_set_desc(
+	    vcpu, VM_REG_GUEST_GDTR, es->gdtbase, es->gdtsize - 1, 0));
 }
 
 static int
@@ -121,8 +121,8 @@ vm_setup_freebsd_registers_i386(
 	if (gdt == NULL || tss == NULL)
 		return (vmapi_error(EFAULT));
 	memcpy(gdt, gdt32, sizeof(gdt32));
-	gdt[SEL_TSS / 8] |= (es.tssbase & 0xffffff) << 16 |
-	    (es.tssbase & 0xff000000) << 32;
+	gdt[SEL_TSS / 8] |=
+	    (es.tssbase & 0xffffff) << 16 | (es.tssbase & 0xff000000) << 32;
 	memset(tss, 0, TSS_SIZE);
 	vm_dirty_gpa(vcpu->ctx, gdtbase, sizeof(gdt32));
 	vm_dirty_gpa(vcpu->ctx, es.tssbase, TSS_SIZE);

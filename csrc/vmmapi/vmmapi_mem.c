@@ -152,8 +152,8 @@ vm_setup_memory(struct vmctx *ctx, size_t len, enum vm_mmap_style style)
 }
 
 static int
-bind_range(struct vmctx *ctx, const struct vm_mem_domain *d, uint64_t gpa,
-    size_t len)
+bind_range(
+    struct vmctx *ctx, const struct vm_mem_domain *d, uint64_t gpa, size_t len)
 {
 	static const int modes[] = {
 		[VM_MEM_FIRST_TOUCH] = MPOL_BIND,

@@ -19,21 +19,21 @@
 
 static int failures, checks;
 
-#define CHECK(cond)                                                      \
-	do {                                                             \
-		checks++;                                                \
-		if (!(cond)) {                                           \
-			failures++;                                      \
-			printf("%s:%d: %s (errno %d %s; %s)\n",          \
-			    __func__, __LINE__, #cond, errno,            \
-			    strerror(errno), vm_open_error());           \
-		}                                                        \
+#define CHECK(cond)                                                       \
+	do {                                                              \
+		checks++;                                                 \
+		if (!(cond)) {                                            \
+			failures++;                                       \
+			printf("%s:%d: %s (errno %d %s; %s)\n", __func__, \
+			    __LINE__, #cond, errno, strerror(errno),      \
+			    vm_open_error());                             \
+		}                                                         \
 	} while (0)
 
-#define FAILS(expr, err)                                                 \
-	do {                                                             \
-		errno = 0;                                               \
-		CHECK((expr) != 0 && errno == (err));                    \
+#define FAILS(expr, err)                              \
+	do {                                          \
+		errno = 0;                            \
+		CHECK((expr) != 0 && errno == (err)); \
 	} while (0)
 
 static double
@@ -122,11 +122,11 @@ test_memory(void)
 	strcpy(rom, "rom");
 	CHECK(vm_mmap_memseg(ctx, 0xffff0000, VM_BOOTROM, 0, 65536,
 		  VM_PROT_READ | VM_PROT_EXEC) == 0);
-	FAILS(vm_mmap_memseg(ctx, 0xfffff000, VM_BOOTROM, 0, 8192,
-		  VM_PROT_READ),
+	FAILS(
+	    vm_mmap_memseg(ctx, 0xfffff000, VM_BOOTROM, 0, 8192, VM_PROT_READ),
 	    EEXIST);
-	FAILS(vm_mmap_memseg(ctx, 0xe0000000, VM_BOOTROM, 4096, 65536,
-		  VM_PROT_READ),
+	FAILS(vm_mmap_memseg(
+		  ctx, 0xe0000000, VM_BOOTROM, 4096, 65536, VM_PROT_READ),
 	    EINVAL);
 	CHECK(strcmp(vm_map_gpa(ctx, 0xffff0000, 4), "rom") == 0);
 	vm_close(ctx);
@@ -193,8 +193,7 @@ test_state(void)
 	CHECK(vm_get_topology(ctx, &s, &c, &t, &m) == 0 && s == 1 && c == 2 &&
 	    t == 2 && m == VM_MAXCPU);
 	CHECK(vm_active_cpus(ctx, &cpus) == 0 && cpus == 1);
-	CHECK(vm_get_capability(vcpu, VM_CAP_HALT_EXIT, &val) == 0 &&
-	    val == 1);
+	CHECK(vm_get_capability(vcpu, VM_CAP_HALT_EXIT, &val) == 0 && val == 1);
 	CHECK(vm_rtc_read(ctx, 0x34, &nv) == 0 && nv == 0x5a);
 	CHECK(vm_get_msr(vcpu, 0x2ff, &v) == 0 && v == 0x806);
 	FAILS(vm_suspend(ctx, VM_SUSPEND_HALT), EALREADY);
@@ -232,9 +231,9 @@ run_thread(void *arg)
 			break;
 		}
 	}
-	r->how = vme.exitcode == VM_EXITCODE_SUSPENDED ?
-	    (int)vme.u.suspended.how :
-	    -(int)vme.exitcode - 1;
+	r->how = vme.exitcode == VM_EXITCODE_SUSPENDED
+	    ? (int)vme.u.suspended.how
+	    : -(int)vme.exitcode - 1;
 	return (NULL);
 }
 
@@ -287,8 +286,8 @@ test_run(void)
 	/* vCPU 1 never got a SIPI, vCPU 0 is deaf: that is a halt. */
 	CHECK(r[0].how == VM_SUSPEND_HALT && r[1].how == VM_SUSPEND_HALT);
 	CHECK(r[0].outs == 2);
-	CHECK(vm_get_register(r[0].vcpu, VM_REG_GUEST_RAX, &v) == 0 &&
-	    v == 0x42);
+	CHECK(
+	    vm_get_register(r[0].vcpu, VM_REG_GUEST_RAX, &v) == 0 && v == 0x42);
 	CHECK(vm_suspended_cpus(ctx, &v) == 0 && v == 3);
 	stats = vm_get_stats(r[0].vcpu, NULL, &count);
 	CHECK(stats != NULL && count > 26 && stats[1] == 3 && stats[3] == 1);
@@ -323,13 +322,13 @@ test_sleep(void)
 	CHECK(v == 0);
 	/* A local APIC must be on to take one. */
 	v = 0x1ff;
-	CHECK(vm_readwrite_kernemu_device(r[0].vcpu, 0xfee000f0, true, 4,
-		  &v) == 0);
+	CHECK(vm_readwrite_kernemu_device(r[0].vcpu, 0xfee000f0, true, 4, &v) ==
+	    0);
 	CHECK(vm_lapic_msi(ctx, 0xfee00000, 0x55) == 0);
 	usleep(20000);
 	CHECK(vm_get_register(r[0].vcpu, VM_REG_GUEST_RCX, &v) == 0 && v == 1);
-	CHECK(vm_get_register(r[0].vcpu, VM_REG_GUEST_RBX, &v) == 0 &&
-	    v == 0x55);
+	CHECK(
+	    vm_get_register(r[0].vcpu, VM_REG_GUEST_RBX, &v) == 0 && v == 0x55);
 	CHECK(vm_inject_nmi(r[0].vcpu) == 0);
 	usleep(20000);
 	CHECK(vm_get_register(r[0].vcpu, VM_REG_GUEST_RDX, &v) == 0 &&
@@ -337,17 +336,17 @@ test_sleep(void)
 
 	/* INIT and SIPI by the ICR of vCPU 0. */
 	v = 1UL << 24;
-	CHECK(vm_readwrite_kernemu_device(r[0].vcpu, 0xfee00310, true, 4,
-		  &v) == 0);
+	CHECK(vm_readwrite_kernemu_device(r[0].vcpu, 0xfee00310, true, 4, &v) ==
+	    0);
 	v = 0x4500;
-	CHECK(vm_readwrite_kernemu_device(r[0].vcpu, 0xfee00300, true, 4,
-		  &v) == 0);
+	CHECK(vm_readwrite_kernemu_device(r[0].vcpu, 0xfee00300, true, 4, &v) ==
+	    0);
 	v = 0x4601;
-	CHECK(vm_readwrite_kernemu_device(r[0].vcpu, 0xfee00300, true, 4,
-		  &v) == 0);
+	CHECK(vm_readwrite_kernemu_device(r[0].vcpu, 0xfee00300, true, 4, &v) ==
+	    0);
 	usleep(20000);
-	CHECK(vm_get_register(r[1].vcpu, VM_REG_GUEST_CS, &v) == 0 &&
-	    v == 0x100);
+	CHECK(
+	    vm_get_register(r[1].vcpu, VM_REG_GUEST_CS, &v) == 0 && v == 0x100);
 	CHECK(vm_get_register(r[1].vcpu, VM_REG_GUEST_RIP, &v) == 0 && v == 2);
 
 	/* Debug, pause, and the end. */
@@ -450,8 +449,8 @@ static const uint8_t busy_loop[] = { 0x40, 0xeb, 0xfd };
 static void
 test_remote(void)
 {
-	struct vmctx *ctx = machine("remote", busy_loop, sizeof(busy_loop),
-	    VMMAPI_OPEN_OWNER);
+	struct vmctx *ctx =
+	    machine("remote", busy_loop, sizeof(busy_loop), VMMAPI_OPEN_OWNER);
 	struct runner r = start(ctx, 0);
 
 	place(r.vcpu);
@@ -473,8 +472,8 @@ test_remote(void)
 static int
 die(const char *name)
 {
-	struct vmctx *ctx = machine(name, busy_loop, sizeof(busy_loop),
-	    VMMAPI_OPEN_OWNER);
+	struct vmctx *ctx =
+	    machine(name, busy_loop, sizeof(busy_loop), VMMAPI_OPEN_OWNER);
 	struct runner r = start(ctx, 0);
 
 	place(r.vcpu);

@@ -1,6 +1,6 @@
 /*
- * Runs a guest of tests/guests: run_guest BACKEND guest.elf.  The guest starts as
- * multiboot says, its bytes for COM1 go to stdout; 0 when it ended by the
+ * Runs a guest of tests/guests: run_guest BACKEND guest.elf.  The guest starts
+ * as multiboot says, its bytes for COM1 go to stdout; 0 when it ended by the
  * triple fault that is its way to shut down.
  */
 #include <elf.h>
@@ -46,8 +46,9 @@ load_elf(struct vm *vm, const char *path)
 			continue;
 		if (ph.p_offset + ph.p_filesz > n)
 			check(22, path);
-		check(vmm_gpa_write(vm, ph.p_paddr, image + ph.p_offset,
-		    ph.p_filesz), "load");
+		check(vmm_gpa_write(
+			  vm, ph.p_paddr, image + ph.p_offset, ph.p_filesz),
+		    "load");
 	}
 	return (eh.e_entry);
 }
@@ -61,10 +62,12 @@ multiboot(struct vcpu *vcpu, uint32_t entry)
 	check(vmm_vcpu_reset(vcpu, false), "reset");
 	check(vmm_set_register(vcpu, VM_REG_GUEST_CR0, 0x31), "cr0");
 	for (int reg = VM_REG_GUEST_ES; reg <= VM_REG_GUEST_GS; reg++) {
-		check(vmm_set_seg_desc(vcpu, reg,
-		    reg == VM_REG_GUEST_CS ? &code : &data), "descriptor");
-		check(vmm_set_register(vcpu, reg,
-		    reg == VM_REG_GUEST_CS ? 8 : 16), "selector");
+		check(vmm_set_seg_desc(
+			  vcpu, reg, reg == VM_REG_GUEST_CS ? &code : &data),
+		    "descriptor");
+		check(vmm_set_register(
+			  vcpu, reg, reg == VM_REG_GUEST_CS ? 8 : 16),
+		    "selector");
 	}
 	check(vmm_set_register(vcpu, VM_REG_GUEST_RAX, 0x2badb002), "rax");
 	check(vmm_set_register(vcpu, VM_REG_GUEST_RIP, entry), "rip");
@@ -116,8 +119,7 @@ main(int argc, char **argv)
 		return (2);
 	check(vmm_create("guest", argv[1], &vm), "create");
 	check(vmm_alloc_memseg(vm, VM_SYSMEM, MEM, ""), "memory");
-	check(vmm_mmap_memseg(vm, 0, VM_SYSMEM, 0, MEM, VM_PROT_ALL, 0),
-	    "map");
+	check(vmm_mmap_memseg(vm, 0, VM_SYSMEM, 0, MEM, VM_PROT_ALL, 0), "map");
 	vcpu = vmm_alloc_vcpu(vm, 0);
 	if (vcpu == NULL)
 		check(12, "vcpu");
@@ -131,5 +133,7 @@ main(int argc, char **argv)
 	fflush(stdout);
 	vmm_destroy(vm);
 	return (vme.exitcode == VM_EXITCODE_SUSPENDED &&
-	    vme.u.suspended.how == VM_SUSPEND_TRIPLEFAULT ? 0 : 1);
+		    vme.u.suspended.how == VM_SUSPEND_TRIPLEFAULT
+		? 0
+		: 1);
 }

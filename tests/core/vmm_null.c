@@ -118,8 +118,8 @@ null_step(struct null_vcpu *nv, struct vm_exit *vme)
 	const uint8_t *code = vmm_gpa2hva(nv->nvm->vm, lin, 2, VM_PROT_EXEC);
 
 	if (code == NULL || code[0] == 0x0f) {
-		vmm_suspend(nv->nvm->vm, VM_SUSPEND_TRIPLEFAULT,
-		    vcpu_vcpuid(nv->vcpu));
+		vmm_suspend(
+		    nv->nvm->vm, VM_SUSPEND_TRIPLEFAULT, vcpu_vcpuid(nv->vcpu));
 		return (false);
 	}
 	switch (code[0]) {
@@ -168,8 +168,8 @@ null_run(void *vcpui, const struct vm_entry *entry, struct vm_exit *vme)
 	do {
 		bits = atomic_load(vcpu_pending(nv->vcpu));
 		if ((bits & VCPU_EV_LEAVE) != 0) {
-			vmm_exit_pending(nv->vcpu,
-			    nv->regs[VM_REG_GUEST_RIP], vme);
+			vmm_exit_pending(
+			    nv->vcpu, nv->regs[VM_REG_GUEST_RIP], vme);
 			return (0);
 		}
 		if ((bits & VCPU_EV_EVENT) != 0)
@@ -294,19 +294,18 @@ null_set_tsc_offset(void *vcpui, uint64_t offset)
 	return (0);
 }
 
-#define NULL_OPS(id, probe_func)                                           \
-	{                                                                  \
-		.name = id, .probe = probe_func, .init = null_init,        \
-		.cleanup = free, .vcpu_init = null_vcpu_init,              \
-		.vcpu_cleanup = free, .run = null_run, .kick = null_kick,  \
-		.getreg = null_getreg, .setreg = null_setreg,              \
-		.getdesc = null_getdesc, .setdesc = null_setdesc,          \
-		.getcap = null_getcap, .setcap = null_setcap,              \
-		.getmsr = null_getmsr, .setmsr = null_setmsr,              \
-		.getfpu = null_getfpu, .setfpu = null_setfpu,              \
-		.memmap = null_memmap,                                     \
-		.get_tsc_offset = null_get_tsc_offset,                     \
-		.set_tsc_offset = null_set_tsc_offset,                     \
+#define NULL_OPS(id, probe_func)                                              \
+	{                                                                     \
+		.name = id, .probe = probe_func, .init = null_init,           \
+		.cleanup = free, .vcpu_init = null_vcpu_init,                 \
+		.vcpu_cleanup = free, .run = null_run, .kick = null_kick,     \
+		.getreg = null_getreg, .setreg = null_setreg,                 \
+		.getdesc = null_getdesc, .setdesc = null_setdesc,             \
+		.getcap = null_getcap, .setcap = null_setcap,                 \
+		.getmsr = null_getmsr, .setmsr = null_setmsr,                 \
+		.getfpu = null_getfpu, .setfpu = null_setfpu,                 \
+		.memmap = null_memmap, .get_tsc_offset = null_get_tsc_offset, \
+		.set_tsc_offset = null_set_tsc_offset,                        \
 	}
 
 const struct vmm_ops vmm_ops_soft = NULL_OPS("soft", null_probe);

@@ -36,8 +36,8 @@ gen_f32(void)
 	case 1:
 		return ((uint32_t)rnd());
 	default:
-		return (((uint32_t)rnd() & 0x80ffffffu) |
-		    (0x78u + R(40)) << 23);
+		return (
+		    ((uint32_t)rnd() & 0x80ffffffu) | (0x78u + R(40)) << 23);
 	}
 }
 
@@ -141,12 +141,12 @@ gen_fx(struct fximg *fx)
 	    (uint16_t[]) { 0, 0x200, 0x300, 0x300 }[R(4)]);
 	fx->fsw = (uint16_t)((rnd() & 0x7f00) | (R(2) ? 0 : R(0x80)));
 	if (R(10))
-		fx->fsw &= (uint16_t)~(~fx->fcw & 0x3f);
+		fx->fsw &= (uint16_t) ~(~fx->fcw & 0x3f);
 	if (fx->fsw & ~fx->fcw & 0x3f)
 		fx->fsw |= 0x8080;
 	fx->ftw = R(4) ? 0xff : (uint8_t)rnd();
-	fx->mxcsr = (R(3) ? 0x1f80 : R(64) << 7) | R(4) << 13 |
-	    (R(2) ? 0 : R(64));
+	fx->mxcsr =
+	    (R(3) ? 0x1f80 : R(64) << 7) | R(4) << 13 | (R(2) ? 0 : R(64));
 	if (R(4) == 0)
 		fx->mxcsr |= (R(2) ? 0x40u : 0) | (R(2) ? 0x8000u : 0);
 	fx->mxcsr_mask = 0xffff;
@@ -323,8 +323,8 @@ gen_case(const struct optab *r, bool mem, struct tcase *t)
 		t->in.gpr[R_AX] = R(4);
 		t->in.gpr[R_DX] = 0;
 	}
-	gen_operand(r, t->in.mem + (t->in.gpr[R_SI] -
-	    (uint64_t)(uintptr_t)gmem), t->os16);
+	gen_operand(r,
+	    t->in.mem + (t->in.gpr[R_SI] - (uint64_t)(uintptr_t)gmem), t->os16);
 }
 
 /* Rows that the host cannot run for us: privileged, or the host's own. */
@@ -338,8 +338,8 @@ skipped(const struct optab *r)
 bool
 has_form(const struct optab *r, bool mem)
 {
-	return (mem ? r->mod != MOD_REG && (r->attr & A_MODRM) :
-		      r->mod != MOD_MEM);
+	return (
+	    mem ? r->mod != MOD_REG && (r->attr & A_MODRM) : r->mod != MOD_MEM);
 }
 
 /*
@@ -349,8 +349,8 @@ has_form(const struct optab *r, bool mem)
 static bool
 seq_ok(const struct optab *r, bool first)
 {
-	if (!first && (!strcmp(r->name, "ldmxcsr") ||
-	    !strcmp(r->name, "fxrstor")))
+	if (!first &&
+	    (!strcmp(r->name, "ldmxcsr") || !strcmp(r->name, "fxrstor")))
 		return (false);
 	return (!skipped(r) && !is_xsave(r) && strcmp(r->name, "fnstenv") &&
 	    strcmp(r->name, "fnsave") && strcmp(r->name, "fxsave"));
@@ -375,7 +375,9 @@ gen_seq(struct tcase *t)
 			continue;
 		gen_insn(r, mem, t);
 		if (i++ == 0)
-			gen_operand(r, t->in.mem + (t->in.gpr[R_SI] -
-			    (uint64_t)(uintptr_t)gmem), t->os16);
+			gen_operand(r,
+			    t->in.mem +
+				(t->in.gpr[R_SI] - (uint64_t)(uintptr_t)gmem),
+			    t->os16);
 	}
 }

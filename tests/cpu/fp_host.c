@@ -20,7 +20,6 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-
 #include "fp_host.h"
 #include "jit_make.h"
 #include "soft_core_local.h"
@@ -135,8 +134,8 @@ const size_t optab_int_n, optab_sys_n;
 
 /* No integer rows, so no pair of a comparison and its jump. */
 soft_op
-soft_fuse(const struct soft_dec *a, const struct soft_dec *b,
-    struct insn *ia, const struct insn *ib)
+soft_fuse(const struct soft_dec *a, const struct soft_dec *b, struct insn *ia,
+    const struct insn *ib)
 {
 	return (NULL);
 }
@@ -151,8 +150,8 @@ soft_fault(struct softcpu *cpu, const struct insn *in, int vector)
 	cpu->stop = STOP_FAULT;
 }
 void
-soft_fault_err(struct softcpu *cpu, const struct insn *in, int vector,
-    uint32_t err)
+soft_fault_err(
+    struct softcpu *cpu, const struct insn *in, int vector, uint32_t err)
 {
 	(void)err;
 	soft_fault(cpu, in, vector);
@@ -164,8 +163,8 @@ soft_end(struct softcpu *cpu, const struct insn *in)
 	(void)in;
 }
 bool
-soft_ea_slow(struct softcpu *cpu, const struct insn *in, int size,
-    bool write, uint64_t *lin)
+soft_ea_slow(struct softcpu *cpu, const struct insn *in, int size, bool write,
+    uint64_t *lin)
 {
 	(void)size;
 	(void)write;
@@ -191,20 +190,20 @@ soft_st_bytes(struct softcpu *cpu, const struct insn *in, uint64_t lin,
 	return (true);
 }
 bool
-soft_ld_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin,
-    int size, void *val)
+soft_ld_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin, int size,
+    void *val)
 {
 	return (soft_ld_bytes(cpu, in, lin, val, size));
 }
 bool
-soft_st_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin,
-    int size, const void *val)
+soft_st_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin, int size,
+    const void *val)
 {
 	return (soft_st_bytes(cpu, in, lin, val, size));
 }
 bool
-soft_probe_write(struct softcpu *cpu, const struct insn *in, uint64_t lin,
-    int len)
+soft_probe_write(
+    struct softcpu *cpu, const struct insn *in, uint64_t lin, int len)
 {
 	(void)cpu;
 	(void)in;
@@ -214,7 +213,7 @@ soft_probe_write(struct softcpu *cpu, const struct insn *in, uint64_t lin,
 }
 
 static unsigned long n_code; /* cases run as host code */
-static bool ran_on, ends; /* the instruction ends its block */
+static bool ran_on, ends;    /* the instruction ends its block */
 
 static void
 op_stop(struct softcpu *cpu, const struct insn *in)
@@ -239,8 +238,8 @@ engine_init(void)
 	cpu->cr0 = 0x80000033;
 	cpu->cr4 = 0x40620;
 	cpu->efer = 0xd01;
-	cpu->mode = MODE_64 | MODE_PROT | MODE_LONG | MODE_FLAT |
-	    MODE_CSFLAT | MODE_CPL0;
+	cpu->mode = MODE_64 | MODE_PROT | MODE_LONG | MODE_FLAT | MODE_CSFLAT |
+	    MODE_CPL0;
 	cpu->tlb = cpu->tlbs[TLB_SUPER];
 	cpu->modekey = (uint64_t)cpu->mode << 48;
 	soft_fpu_reset(cpu, false);
@@ -256,8 +255,8 @@ engine_tlb(bool hit)
 		cpu->tlb[i].rtag = cpu->tlb[i].wtag = TLB_BAD(i);
 	if (hit)
 		for (int i = 0; i < 2; i++) {
-			uint64_t a = (uint64_t)(uintptr_t)gmem +
-			    (unsigned)i * 4096;
+			uint64_t a =
+			    (uint64_t)(uintptr_t)gmem + (unsigned)i * 4096;
 			struct tlbe *e = soft_tlbe(cpu, a);
 
 			e->rtag = e->wtag = a;
@@ -269,8 +268,8 @@ engine_tlb(bool hit)
 static struct insn *
 engine_code(const struct tcase *t, const struct insn *in)
 {
-	return (jit_make(cpu, in, (unsigned)t->count, t->code,
-	    (unsigned)t->len, 0));
+	return (jit_make(
+	    cpu, in, (unsigned)t->count, t->code, (unsigned)t->len, 0));
 }
 
 static bool
@@ -293,20 +292,19 @@ engine_run(struct tcase *t, struct state *out, bool code)
 	memcpy(cpu->gpr, t->in.gpr, sizeof(t->in.gpr));
 	cpu->gpr[R_ZERO] = 0;
 	cpu->gpr[R_BLOCK] = 0x10000;
-	cpu->cc = (uint16_t)((t->in.rfl & 0xd5) << 8 |
-	    ((t->in.rfl >> 11) & 1));
+	cpu->cc = (uint16_t)((t->in.rfl & 0xd5) << 8 | ((t->in.rfl >> 11) & 1));
 	cpu->stop = STOP_NONE;
 	engine_tlb(!t->slow);
 	memset(in, 0, sizeof(in));
 	for (i = 0, off = 0; i < t->count; off += t->ilen[i], i++) {
 		in[i].off = (uint16_t)off;
 		if (decode_insn(&dec[i], &in[i], t->code + off,
-		    (unsigned)(t->len - off), cpu->mode) != DEC_OK ||
+			(unsigned)(t->len - off), cpu->mode) != DEC_OK ||
 		    dec[i].row != t->rows[i] || in[i].len != t->ilen[i]) {
 			printf("%s: decoded as %s, %d bytes of %d\n",
-			    t->rows[i]->name, dec[i].row == NULL ?
-			    "nothing" : dec[i].row->name, in[i].len,
-			    t->ilen[i]);
+			    t->rows[i]->name,
+			    dec[i].row == NULL ? "nothing" : dec[i].row->name,
+			    in[i].len, t->ilen[i]);
 			return (false);
 		}
 	}
@@ -409,21 +407,26 @@ differs(const struct tcase *t, struct state *e)
 	if (n.fx.fcw != e->fx.fcw)
 		return ("FCW");
 	if (n.fx.fsw != e->fx.fsw) {
-		snprintf(buf, sizeof(buf), "FSW: in %04x host %04x engine "
-		    "%04x", t->in.fx.fsw, n.fx.fsw, e->fx.fsw);
+		snprintf(buf, sizeof(buf),
+		    "FSW: in %04x host %04x engine "
+		    "%04x",
+		    t->in.fx.fsw, n.fx.fsw, e->fx.fsw);
 		return (buf);
 	}
 	if (n.fx.ftw != e->fx.ftw) {
-		snprintf(buf, sizeof(buf), "FTW: in %02x host %02x engine "
-		    "%02x", t->in.fx.ftw, n.fx.ftw, e->fx.ftw);
+		snprintf(buf, sizeof(buf),
+		    "FTW: in %02x host %02x engine "
+		    "%02x",
+		    t->in.fx.ftw, n.fx.ftw, e->fx.ftw);
 		return (buf);
 	}
 	for (i = 0; i < 8; i++)
 		if (n.fx.st[i].mant != e->fx.st[i].mant ||
 		    n.fx.st[i].se != e->fx.st[i].se) {
-			snprintf(buf, sizeof(buf), "ST%d: host %04x:%016lx "
-			    "engine %04x:%016lx", i, n.fx.st[i].se,
-			    n.fx.st[i].mant, e->fx.st[i].se,
+			snprintf(buf, sizeof(buf),
+			    "ST%d: host %04x:%016lx "
+			    "engine %04x:%016lx",
+			    i, n.fx.st[i].se, n.fx.st[i].mant, e->fx.st[i].se,
 			    e->fx.st[i].mant);
 			return (buf);
 		}
@@ -433,14 +436,18 @@ differs(const struct tcase *t, struct state *e)
 			return (buf);
 		}
 	if (n.fx.mxcsr != e->fx.mxcsr) {
-		snprintf(buf, sizeof(buf), "MXCSR: in %05x host %05x engine "
-		    "%05x", t->in.fx.mxcsr, n.fx.mxcsr, e->fx.mxcsr);
+		snprintf(buf, sizeof(buf),
+		    "MXCSR: in %05x host %05x engine "
+		    "%05x",
+		    t->in.fx.mxcsr, n.fx.mxcsr, e->fx.mxcsr);
 		return (buf);
 	}
 	for (i = 0; i < 16; i++)
 		if (n.gpr[i] != e->gpr[i]) {
-			snprintf(buf, sizeof(buf), "GPR%d: host %lx engine "
-			    "%lx", i, n.gpr[i], e->gpr[i]);
+			snprintf(buf, sizeof(buf),
+			    "GPR%d: host %lx engine "
+			    "%lx",
+			    i, n.gpr[i], e->gpr[i]);
 			return (buf);
 		}
 	if ((n.rfl ^ e->rfl) & 0x8d5 & ~und) {
@@ -452,11 +459,13 @@ differs(const struct tcase *t, struct state *e)
 	blank_pointers(t, e->mem);
 	for (i = 0; i < WIN; i++)
 		if (n.mem[i] != e->mem[i]) {
-			snprintf(buf, sizeof(buf), "memory at %d: in %02x "
+			snprintf(buf, sizeof(buf),
+			    "memory at %d: in %02x "
 			    "host %02x engine %02x",
-			    i - (int)(t->in.gpr[R_SI] -
-				(uint64_t)(uintptr_t)gmem), t->in.mem[i],
-			    n.mem[i], e->mem[i]);
+			    i -
+				(int)(t->in.gpr[R_SI] -
+				    (uint64_t)(uintptr_t)gmem),
+			    t->in.mem[i], n.mem[i], e->mem[i]);
 			return (buf);
 		}
 	return (NULL);
@@ -473,8 +482,7 @@ judge(struct tcase *t, bool verbose)
 	why = !engine_run(t, &e, false) ? "cannot run" : differs(t, &e);
 	if (why == NULL && cpu->core->jit != NULL) {
 		translated = true;
-		why = !engine_run(t, &e, true) ? "cannot run" :
-		    differs(t, &e);
+		why = !engine_run(t, &e, true) ? "cannot run" : differs(t, &e);
 	}
 	if (why == NULL)
 		return (0);
@@ -500,12 +508,12 @@ judge(struct tcase *t, bool verbose)
 
 /* The manuals' exception tables, by kind of instruction. */
 static int
-gate_expected(const struct optab *r, bool em, bool ts, bool osfxsr,
-    bool osxsave)
+gate_expected(
+    const struct optab *r, bool em, bool ts, bool osfxsr, bool osxsave)
 {
 	const char *n = r->name;
-	bool mmx = has(r, 'P') || has(r, 'Q') || has(r, 'N') ||
-	    !strcmp(n, "emms");
+	bool mmx =
+	    has(r, 'P') || has(r, 'Q') || has(r, 'N') || !strcmp(n, "emms");
 	bool xmm = strpbrk(r->operands, "VWU") != NULL ||
 	    !strcmp(n, "ldmxcsr") || !strcmp(n, "stmxcsr");
 
@@ -556,12 +564,13 @@ gates(void)
 			t.in.gpr[R_DX] = 0;
 			cpu->cr0 = 0x80000033 | (k & 1 ? FP_CR0_EM : 0) |
 			    (k & 2 ? FP_CR0_TS : 0);
-			cpu->cr4 = 0x40620 & ~((k & 4 ? FP_CR4_OSFXSR : 0u) |
-			    (k & 8 ? FP_CR4_OSXSAVE : 0u));
+			cpu->cr4 = 0x40620 &
+			    ~((k & 4 ? FP_CR4_OSFXSR : 0u) |
+				(k & 8 ? FP_CR4_OSXSAVE : 0u));
 			t.x87_warm = t.mmx_warm = false;
 			ends = !strcmp(r->name, "xsetbv");
-			want = gate_expected(r, k & 1, k & 2, !(k & 4),
-			    !(k & 8));
+			want =
+			    gate_expected(r, k & 1, k & 2, !(k & 4), !(k & 8));
 			got = engine_run(&t, &e, false) ? (int)e.vec - 1 : -2;
 			if (got != want) {
 				printf("%s %s: gate %d: vector %d, want %d\n",

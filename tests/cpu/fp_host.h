@@ -9,7 +9,7 @@
 
 #define WIN 1024 /* bytes of guest memory compared */
 #define OPND 128 /* the operand's place in it, before misalignment */
-#define SEQ 6 /* instructions in a sequence, at most */
+#define SEQ 6	 /* instructions in a sequence, at most */
 
 struct state {
 	struct fximg fx;
@@ -22,8 +22,8 @@ struct state {
 struct tcase {
 	struct state in, nat;
 	uint8_t code[16 * SEQ];
-	int len;     /* of all */
-	int count;   /* instructions */
+	int len;   /* of all */
+	int count; /* instructions */
 	int ilen[SEQ];
 	const struct optab *rows[SEQ];
 	bool x87_warm, mmx_warm, slow;

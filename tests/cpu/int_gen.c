@@ -31,10 +31,28 @@ static uint64_t
 value(void)
 {
 	static const uint64_t edge[] = {
-		0, 1, 2, ~0ull, ~1ull, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000,
-		0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff,
-		0x100000000, 0x7fffffffffffffff, 0x8000000000000000,
-		0xffffffff80000000, 0xffffffffffff8000, 0xffffffffffffff80,
+		0,
+		1,
+		2,
+		~0ull,
+		~1ull,
+		0x7f,
+		0x80,
+		0xff,
+		0x100,
+		0x7fff,
+		0x8000,
+		0xffff,
+		0x10000,
+		0x7fffffff,
+		0x80000000,
+		0xffffffff,
+		0x100000000,
+		0x7fffffffffffffff,
+		0x8000000000000000,
+		0xffffffff80000000,
+		0xffffffffffff8000,
+		0xffffffffffffff80,
 	};
 
 	switch (below(4)) {
@@ -127,7 +145,7 @@ put(struct gen *g, uint64_t v, unsigned n)
 static void
 choose_prefixes(struct enc *e)
 {
-	static const uint8_t legacy[] = {0x26, 0x2e, 0x36, 0x65};
+	static const uint8_t legacy[] = { 0x26, 0x2e, 0x36, 0x65 };
 	const struct optab *r = e->g->row;
 	bool wide = e->g->mode == N_64;
 
@@ -137,8 +155,8 @@ choose_prefixes(struct enc *e)
 	/* No address of the flat modes has 16 bits. */
 	if (e->g->mode == N_32 && e->p67 && (r->attr & A_MODRM))
 		e->p67 = named(r, "lea");
-	if (e->g->mode == N_32 && ((r->attr & A_REP) || r->imm == I_MOFFS ||
-	    named(r, "xlat")))
+	if (e->g->mode == N_32 &&
+	    ((r->attr & A_REP) || r->imm == I_MOFFS || named(r, "xlat")))
 		e->p67 = false;
 	/* Vendors differ in 66 with MOVSXD and with 64-bit near branches. */
 	if (wide && ((r->attr & A_F64) || named(r, "movsxd")))
@@ -187,8 +205,9 @@ choose_modrm(struct enc *e)
 		reg = r->reg;
 	if (r->opcode == 0x8c && r->map == M_1)
 		reg = (uint8_t)below(6);
-	mod = r->mod == MOD_MEM ? (uint8_t)below(3) :
-	    r->mod == MOD_REG || below(2) ? 3 : (uint8_t)below(3);
+	mod = r->mod == MOD_MEM		    ? (uint8_t)below(3)
+	    : r->mod == MOD_REG || below(2) ? 3
+					    : (uint8_t)below(3);
 	e->modrm = (uint8_t)(mod << 6 | reg << 3 | rm);
 	e->mem = mod != 3;
 	if (!e->mem)
@@ -311,8 +330,8 @@ reg_of(struct enc *e, unsigned n, unsigned rexbit)
 static void
 solve16(struct enc *e, uint64_t to)
 {
-	static const int8_t base[8] = {3, 3, 5, 5, 6, 7, 5, 3};
-	static const int8_t idx[8] = {6, 7, 6, 7, -1, -1, -1, -1};
+	static const int8_t base[8] = { 3, 3, 5, 5, 6, 7, 5, 3 };
+	static const int8_t idx[8] = { 6, 7, 6, 7, -1, -1, -1, -1 };
 	unsigned rm = e->modrm & 7;
 	uint64_t *b;
 
@@ -321,8 +340,9 @@ solve16(struct enc *e, uint64_t to)
 		return;
 	}
 	b = &e->in->gpr[base[rm]];
-	e->disp = e->displen == 1 ? (int8_t)rnd() : e->displen == 2 ?
-	    (int16_t)rnd() : 0;
+	e->disp = e->displen == 1 ? (int8_t)rnd()
+	    : e->displen == 2	  ? (int16_t)rnd()
+				  : 0;
 	to -= (uint64_t)e->disp;
 	if (idx[rm] >= 0)
 		to -= e->in->gpr[idx[rm]];
@@ -352,8 +372,7 @@ solve(struct enc *e, uint64_t to)
 	if (e->displen == 1)
 		e->disp = (int8_t)rnd();
 	else if (e->displen == 4)
-		e->disp = b != NULL || x != NULL ? (int32_t)rnd() :
-		    (int32_t)to;
+		e->disp = b != NULL || x != NULL ? (int32_t)rnd() : (int32_t)to;
 	to -= (uint64_t)e->disp;
 	if (b != NULL && b == x)
 		*b = to / (mul + 1);
@@ -397,8 +416,9 @@ choose_pointers(struct enc *e)
 			in->gpr[R_DI] = in->gpr[R_SI] + below(80) - 40;
 		if (below(3) == 0)
 			in->gpr[R_DI] &= ~7ull;
-		keep = e->asize == 2 ? 0xffffull : e->asize == 4 ?
-		    0xffffffffull : ~0ull;
+		keep = e->asize == 2 ? 0xffffull
+		    : e->asize == 4  ? 0xffffffffull
+				     : ~0ull;
 		in->gpr[R_CX] = below(8) == 0 ? below(0x3000) : below(40);
 		in->gpr[R_CX] |= rnd() & ~keep;
 		if (e->g->mode != N_64)
@@ -462,10 +482,10 @@ choose_special(struct enc *e, uint64_t to)
 	unsigned n = e->opsize;
 
 	if (starts(r, "bt") && e->mem && r->imm == I_NONE)
-		*reg_of(e, e->modrm >> 3, 4) = below(4) == 0 ? rnd() :
-		    (uint64_t)(int64_t)((int)below(8192) - 4096);
-	if (starts(r, "cmpxchg") && e->mem && below(2) &&
-	    at <= DATA_LEN - 16) {
+		*reg_of(e, e->modrm >> 3, 4) = below(4) == 0
+		    ? rnd()
+		    : (uint64_t)(int64_t)((int)below(8192) - 4096);
+	if (starts(r, "cmpxchg") && e->mem && below(2) && at <= DATA_LEN - 16) {
 		memcpy(m + at, &in->gpr[R_AX], n);
 		if (r->opcode == 0xc7) {
 			n = n == 8 ? 8 : 4;
@@ -508,7 +528,7 @@ choose_flmask(struct gen *g)
 void
 gen_case(struct gen *g, struct nctx *in)
 {
-	struct enc e = {.g = g, .in = in};
+	struct enc e = { .g = g, .in = in };
 	uint64_t to;
 
 	g->wild = false;
@@ -552,8 +572,8 @@ gen_case(struct gen *g, struct nctx *in)
 		e.disp = (int64_t)to - (int64_t)(ARENA + CODE_OFF + g->len);
 		emit(&e);
 	}
-	if ((g->row->attr & A_F64) && (g->row->imm == I_B ||
-	    g->row->imm == I_Z)) {
+	if ((g->row->attr & A_F64) &&
+	    (g->row->imm == I_B || g->row->imm == I_Z)) {
 		e.imm = TAKEN_OFF - g->len;
 		emit(&e);
 	}

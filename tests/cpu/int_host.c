@@ -71,8 +71,8 @@ soft_raise_err(struct softcpu *cpu, int vector, uint32_t err)
 }
 
 void
-soft_fault_err(struct softcpu *cpu, const struct insn *in, int vector,
-    uint32_t err)
+soft_fault_err(
+    struct softcpu *cpu, const struct insn *in, int vector, uint32_t err)
 {
 	cpu->rip = soft_rip(cpu, in);
 	soft_raise_err(cpu, vector, err);
@@ -127,8 +127,8 @@ check(struct softcpu *cpu, const struct insn *in, uint64_t lin, int size,
 		if ((cpu->mode & MODE_64) == 0)
 			off = (uint32_t)off;
 		else if ((uint64_t)((int64_t)(off << 16) >> 16) != off) {
-			soft_fault_err(cpu, in,
-			    (in->flags & IN_SS) ? X_SS : X_GP, 0);
+			soft_fault_err(
+			    cpu, in, (in->flags & IN_SS) ? X_SS : X_GP, 0);
 			return (false);
 		}
 		off -= ARENA;
@@ -143,8 +143,8 @@ check(struct softcpu *cpu, const struct insn *in, uint64_t lin, int size,
 }
 
 bool
-soft_ld_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin,
-    int size, void *val)
+soft_ld_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin, int size,
+    void *val)
 {
 	if (!check(cpu, in, lin, size, false))
 		return (false);
@@ -153,8 +153,8 @@ soft_ld_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin,
 }
 
 bool
-soft_st_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin,
-    int size, const void *val)
+soft_st_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin, int size,
+    const void *val)
 {
 	if (!check(cpu, in, lin, size, true))
 		return (false);
@@ -177,8 +177,8 @@ soft_st_bytes(struct softcpu *cpu, const struct insn *in, uint64_t lin,
 }
 
 bool
-soft_probe_write(struct softcpu *cpu, const struct insn *in, uint64_t lin,
-    int len)
+soft_probe_write(
+    struct softcpu *cpu, const struct insn *in, uint64_t lin, int len)
 {
 	return (check(cpu, in, lin, len, true));
 }
@@ -196,8 +196,8 @@ bool
 soft_ea_slow(struct softcpu *cpu, const struct insn *in, int size, bool write,
     uint64_t *lin)
 {
-	return (gen_seg_lin(cpu, in, in->seg, soft_offset(cpu, in), size,
-	    write, lin));
+	return (gen_seg_lin(
+	    cpu, in, in->seg, soft_offset(cpu, in), size, write, lin));
 }
 
 /* ---- the engine's processor ---- */
@@ -211,8 +211,8 @@ cpu_mode(enum nmode mode)
 		[N_64] = MODE_64 | MODE_LONG | MODE_PROT | MODE_CPL3,
 		[N_32] = MODE_PROT | MODE_CS32 | MODE_SS32 | MODE_FLAT |
 		    MODE_CSFLAT | MODE_CPL3 | MODE_LONG,
-		[N_32SEG] = MODE_PROT | MODE_CS32 | MODE_SS32 | MODE_CPL3 |
-		    MODE_LONG,
+		[N_32SEG] =
+		    MODE_PROT | MODE_CS32 | MODE_SS32 | MODE_CPL3 | MODE_LONG,
 		[N_16] = MODE_PROT | MODE_CPL3 | MODE_LONG,
 	};
 	const struct nseg *s = native_segs(mode);
@@ -270,8 +270,7 @@ cpu_run_at(struct insn *rec, struct nctx *c, unsigned boff)
 	c->err = cpu->exc_err;
 	c->cr2 = fault_cr2;
 	c->rip = cpu->rip;
-	c->path = cpu->rip + cpu->csbase ==
-	    ARENA + CODE_OFF + TAKEN_OFF;
+	c->path = cpu->rip + cpu->csbase == ARENA + CODE_OFF + TAKEN_OFF;
 }
 
 static void
@@ -282,20 +281,34 @@ cpu_run(struct insn *rec, struct nctx *c)
 
 /* ---- comparison ---- */
 static const char *const reg_names[16] = {
-	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9",
-	"r10", "r11", "r12", "r13", "r14", "r15",
+	"rax",
+	"rcx",
+	"rdx",
+	"rbx",
+	"rsp",
+	"rbp",
+	"rsi",
+	"rdi",
+	"r8",
+	"r9",
+	"r10",
+	"r11",
+	"r12",
+	"r13",
+	"r14",
+	"r15",
 };
 static uint8_t mem_in[DATA_LEN], mem_host[DATA_LEN];
 
 static bool
-differs(const struct gen *g, const struct nctx *h, const struct nctx *s,
-    bool flags)
+differs(
+    const struct gen *g, const struct nctx *h, const struct nctx *s, bool flags)
 {
 	int regs = g->mode == N_64 ? 16 : 8;
 	uint64_t mask = g->mode == N_64 ? ~0ull : 0xffffffffull;
 
-	if (h->vector >= 0 && s->vector < 0 && (g->wild ||
-	    (h->vector == X_PF && (h->err & 0x10)))) {
+	if (h->vector >= 0 && s->vector < 0 &&
+	    (g->wild || (h->vector == X_PF && (h->err & 0x10)))) {
 		/* The target of a transfer cannot be fetched. */
 		if (h->rip != s->rip)
 			return (true);
@@ -309,8 +322,8 @@ differs(const struct gen *g, const struct nctx *h, const struct nctx *s,
 		if (h->rip != s->rip)
 			return (true);
 		/* A page fault's P bit is the harness's own business. */
-		if (h->vector == X_PF && (((h->err ^ s->err) & 0x12) ||
-		    h->cr2 != s->cr2))
+		if (h->vector == X_PF &&
+		    (((h->err ^ s->err) & 0x12) || h->cr2 != s->cr2))
 			return (true);
 		/* Vendors differ in the flags of an interrupted comparison. */
 		if (g->row->attr & A_REP)
@@ -334,18 +347,18 @@ static void
 report(const struct gen *g, const char *how, const struct nctx *in,
     const struct nctx *h, const struct nctx *s)
 {
-	static const char *const modes[] = {"64", "32", "32seg", "16"};
+	static const char *const modes[] = { "64", "32", "32seg", "16" };
 
 	printf("FAIL %s %s mode %s %s:", g->row->name, g->row->operands,
 	    modes[g->mode], how);
 	for (unsigned i = 0; i < g->len; i++)
 		printf(" %02x", g->code[i]);
 	printf("\n  vector %d/%d err %x/%x rip %lx/%lx cr2 %lx/%lx "
-	       "path %u/%u\n", h->vector, s->vector, h->err, s->err,
-	    h->rip, s->rip, h->cr2, s->cr2, h->path, s->path);
+	       "path %u/%u\n",
+	    h->vector, s->vector, h->err, s->err, h->rip, s->rip, h->cr2,
+	    s->cr2, h->path, s->path);
 	printf("  flags in %03lx host %03lx soft %03lx mask %03x\n",
-	    in->flags & 0xcd5, h->flags & 0xcd5, s->flags & 0xcd5,
-	    g->flmask);
+	    in->flags & 0xcd5, h->flags & 0xcd5, s->flags & 0xcd5, g->flmask);
 	for (int i = 0; i < 16; i++)
 		if (h->gpr[i] != s->gpr[i] || h->gpr[i] != in->gpr[i])
 			printf("  %-3s in %016lx host %016lx soft %016lx%s\n",
@@ -373,7 +386,7 @@ prepare(const struct gen *g, enum how how, struct insn *rec, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		rec[i].off = (uint16_t)at;
 		if (decode_insn(&d[i], &rec[i], g->code + at, g->len - at,
-		    cpu->mode) != DEC_OK)
+			cpu->mode) != DEC_OK)
 			return (false);
 		at += rec[i].len;
 	}
@@ -399,9 +412,9 @@ prepare(const struct gen *g, enum how how, struct insn *rec, unsigned n)
 static void
 one_case(struct gen *g, bool fuse)
 {
-	static const char *const hows[] = {"fast", "slow", "slow rmw",
-	    "fast, flags dead", "as bound", "fused", "translated",
-	    "translated, slow"};
+	static const char *const hows[] = { "fast", "slow", "slow rmw",
+		"fast, flags dead", "as bound", "fused", "translated",
+		"translated, slow" };
 	struct nctx in, host, soft;
 	struct insn rec[3], *first;
 	const unsigned n = fuse ? 2 : 1;
@@ -426,14 +439,16 @@ one_case(struct gen *g, bool fuse)
 	for (enum how how = fuse ? BOUND : FAST; how < HOWS; how++) {
 		if ((how == DEAD && host.vector >= 0) ||
 		    ((how == BOUND || how == FUSED) && !fuse) ||
-		    (how >= CODE && (g->mode != N_64 ||
-		    cpu->core->jit == NULL)) || !prepare(g, how, rec, n))
+		    (how >= CODE &&
+			(g->mode != N_64 || cpu->core->jit == NULL)) ||
+		    !prepare(g, how, rec, n))
 			continue;
 		code = how >= CODE;
 		first = code ? jit_make(cpu, rec, n, g->code, g->len, 0) : rec;
 		memcpy(data, mem_in, DATA_LEN);
-		cpu->tlb = how == SLOW || how == SLOW_RMW ||
-		    how == CODE_SLOW ? tlb_miss : tlb_hit;
+		cpu->tlb = how == SLOW || how == SLOW_RMW || how == CODE_SLOW
+		    ? tlb_miss
+		    : tlb_hit;
 		give_rmw = how == SLOW;
 		soft = in;
 		cpu_run(first, &soft);
@@ -456,8 +471,8 @@ one_case(struct gen *g, bool fuse)
 static bool
 can_fuse(const struct gen *g)
 {
-	static const char *const names[] = {"add", "sub", "and", "cmp",
-	    "test", "inc", "dec"};
+	static const char *const names[] = { "add", "sub", "and", "cmp", "test",
+		"inc", "dec" };
 
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (g->mode != N_16 && strcmp(g->row->name, names[i]) == 0)
@@ -492,10 +507,10 @@ main(int argc, char **argv)
 		if (cpu->core->jit == NULL)
 			return (77);
 		cpu_mode(N_64);
-		return (jit_sequences(cpu, argc > 2 ?
-		    strtoul(argv[2], NULL, 0) : 20000, argc > 3 ?
-		    strtoul(argv[3], NULL, 0) : 1, cpu_run_at, tlb_hit,
-		    tlb_miss));
+		return (jit_sequences(cpu,
+		    argc > 2 ? strtoul(argv[2], NULL, 0) : 20000,
+		    argc > 3 ? strtoul(argv[3], NULL, 0) : 1, cpu_run_at,
+		    tlb_hit, tlb_miss));
 	}
 	for (size_t i = 0; i < optab_int_n; i++) {
 		g.row = &optab_int[i];
@@ -520,7 +535,7 @@ main(int argc, char **argv)
 		}
 	}
 	printf("%u row/mode pairs, %lu cases, %lu faults, %lu fused, "
-	       "%lu translated, %u never ran, %lu failures\n", forms, n_cases,
-	    n_fault, n_fused, n_code, idle, n_fail);
+	       "%lu translated, %u never ran, %lu failures\n",
+	    forms, n_cases, n_fault, n_fused, n_code, idle, n_fail);
 	return (n_fail != 0 || idle != 0);
 }

@@ -95,9 +95,9 @@ seq_make(struct seq *s, struct softcpu *cpu)
 		end = seq_add(s, cpu);
 	while (at < s->len) {
 		s->rec[s->n].off = (uint16_t)at;
-		if (s->n == BLOCK_MAX - 1 || decode_insn(&s->d[s->n],
-		    &s->rec[s->n], s->bytes + at, s->len - at, cpu->mode) !=
-		    DEC_OK)
+		if (s->n == BLOCK_MAX - 1 ||
+		    decode_insn(&s->d[s->n], &s->rec[s->n], s->bytes + at,
+			s->len - at, cpu->mode) != DEC_OK)
 			return (false);
 		at += s->rec[s->n++].len;
 		if (decode_ends_block(&s->d[s->n - 1]))
@@ -124,9 +124,8 @@ seq_report(const struct seq *s, const struct nctx *in, const struct nctx *a,
 	for (unsigned i = 0; i < s->n; i++)
 		printf("  %s %s\n", s->d[i].row ? s->d[i].row->name : "?",
 		    s->d[i].row ? s->d[i].row->operands : "");
-	printf("  vector %d/%d rip %lx/%lx flags %lx/%lx mask %x\n",
-	    a->vector, b->vector, a->rip, b->rip, a->flags, b->flags,
-	    s->flmask);
+	printf("  vector %d/%d rip %lx/%lx flags %lx/%lx mask %x\n", a->vector,
+	    b->vector, a->rip, b->rip, a->flags, b->flags, s->flmask);
 	for (int i = 0; i < 16; i++)
 		if (a->gpr[i] != b->gpr[i])
 			printf("  r%d in %016lx handlers %016lx code %016lx\n",
@@ -174,8 +173,8 @@ jit_sequences(struct softcpu *cpu, unsigned long rounds, uint64_t seed,
 			mem_in[i] = (uint8_t)rnd();
 		memset(&in, 0, sizeof(in));
 		for (int i = 0; i < 16; i++)
-			in.gpr[i] = rnd() & 1 ? rnd() :
-			    ARENA + rnd() % DATA_LEN;
+			in.gpr[i] =
+			    rnd() & 1 ? rnd() : ARENA + rnd() % DATA_LEN;
 		in.flags = (rnd() & FL_ARITH) | 0x202;
 		jit_end_record(&s.rec[s.n], s.len);
 		/* The handlers, then the code. */

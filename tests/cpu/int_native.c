@@ -148,9 +148,22 @@ static void
 on_signal(int sig, siginfo_t *si, void *arg)
 {
 	static const int order[16] = {
-		REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI,
-		REG_RDI, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13,
-		REG_R14, REG_R15,
+		REG_RAX,
+		REG_RCX,
+		REG_RDX,
+		REG_RBX,
+		REG_RSP,
+		REG_RBP,
+		REG_RSI,
+		REG_RDI,
+		REG_R8,
+		REG_R9,
+		REG_R10,
+		REG_R11,
+		REG_R12,
+		REG_R13,
+		REG_R14,
+		REG_R15,
 	};
 	greg_t *g = ((ucontext_t *)arg)->uc_mcontext.gregs;
 	uint64_t csgsfs;
@@ -206,8 +219,8 @@ bool
 native_init(void)
 {
 	static uint8_t altstack[65536];
-	const stack_t ss = {.ss_sp = altstack, .ss_size = sizeof(altstack)};
-	static const int sigs[] = {SIGSEGV, SIGFPE, SIGILL, SIGBUS, SIGTRAP};
+	const stack_t ss = { .ss_sp = altstack, .ss_size = sizeof(altstack) };
+	static const int sigs[] = { SIGSEGV, SIGFPE, SIGILL, SIGBUS, SIGTRAP };
 	struct sigaction sa;
 	uint8_t *p;
 

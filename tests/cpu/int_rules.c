@@ -27,47 +27,45 @@ struct flrule {
 #define V86 MODE_V86
 #define PM MODE_PROT
 static const struct flrule popf_rules[] = {
-	{"cpl 0 changes IF and IOPL", PM, 0, false, false,
-	    FL_IF, FL_IOPL | FL_ID, -1, FL_IOPL | FL_ID},
-	{"cpl 3, IOPL 0 leaves IF and IOPL", PM, 3, false, false,
-	    FL_IF, FL_IOPL | FL_AC | FL_CF, -1, FL_IF | FL_AC | FL_CF},
-	{"cpl 3, IOPL 3 changes IF", PM, 3, false, false,
-	    FL_IOPL, FL_IF, -1, FL_IOPL | FL_IF},
-	{"cpl 1, IOPL 1 changes IF, not IOPL", PM, 1, false, false,
-	    0x1000, FL_IF | FL_IOPL, -1, 0x1000 | FL_IF},
-	{"16 bits leave the upper half", PM, 0, true, false,
-	    FL_AC | FL_ID, FL_IF, -1, FL_AC | FL_ID | FL_IF},
-	{"VM, VIF, VIP stay, RF goes", PM, 0, false, false,
-	    FL_RF | FL_VIF, FL_VM | FL_VIP, -1, FL_VIF},
-	{"real mode changes all", 0, 0, true, false,
-	    0, FL_IF | FL_IOPL | FL_NT | FL_DF, -1,
-	    FL_IF | FL_IOPL | FL_NT | FL_DF},
-	{"v86, IOPL 3", V86, 3, true, false,
-	    FL_VM | FL_IOPL, FL_IF, -1, FL_VM | FL_IOPL | FL_IF},
-	{"v86, IOPL 0", V86, 3, true, false, FL_VM, FL_IF, X_GP, FL_VM},
-	{"v86, IOPL 0, VME: IF becomes VIF", V86, 3, true, true,
-	    FL_VM | FL_IF, FL_IF | FL_CF, -1,
-	    FL_VM | FL_IF | FL_VIF | FL_CF},
-	{"v86, IOPL 0, VME: VIF goes", V86, 3, true, true,
-	    FL_VM | FL_VIF, 0, -1, FL_VM},
-	{"v86, VME, VIP and IF", V86, 3, true, true,
-	    FL_VM | FL_VIP, FL_IF, X_GP, FL_VM | FL_VIP},
-	{"v86, VME, TF", V86, 3, true, true, FL_VM, FL_TF, X_GP, FL_VM},
-	{"v86, VME, 32 bits", V86, 3, false, true, FL_VM, 0, X_GP, FL_VM},
+	{ "cpl 0 changes IF and IOPL", PM, 0, false, false, FL_IF,
+	    FL_IOPL | FL_ID, -1, FL_IOPL | FL_ID },
+	{ "cpl 3, IOPL 0 leaves IF and IOPL", PM, 3, false, false, FL_IF,
+	    FL_IOPL | FL_AC | FL_CF, -1, FL_IF | FL_AC | FL_CF },
+	{ "cpl 3, IOPL 3 changes IF", PM, 3, false, false, FL_IOPL, FL_IF, -1,
+	    FL_IOPL | FL_IF },
+	{ "cpl 1, IOPL 1 changes IF, not IOPL", PM, 1, false, false, 0x1000,
+	    FL_IF | FL_IOPL, -1, 0x1000 | FL_IF },
+	{ "16 bits leave the upper half", PM, 0, true, false, FL_AC | FL_ID,
+	    FL_IF, -1, FL_AC | FL_ID | FL_IF },
+	{ "VM, VIF, VIP stay, RF goes", PM, 0, false, false, FL_RF | FL_VIF,
+	    FL_VM | FL_VIP, -1, FL_VIF },
+	{ "real mode changes all", 0, 0, true, false, 0,
+	    FL_IF | FL_IOPL | FL_NT | FL_DF, -1,
+	    FL_IF | FL_IOPL | FL_NT | FL_DF },
+	{ "v86, IOPL 3", V86, 3, true, false, FL_VM | FL_IOPL, FL_IF, -1,
+	    FL_VM | FL_IOPL | FL_IF },
+	{ "v86, IOPL 0", V86, 3, true, false, FL_VM, FL_IF, X_GP, FL_VM },
+	{ "v86, IOPL 0, VME: IF becomes VIF", V86, 3, true, true, FL_VM | FL_IF,
+	    FL_IF | FL_CF, -1, FL_VM | FL_IF | FL_VIF | FL_CF },
+	{ "v86, IOPL 0, VME: VIF goes", V86, 3, true, true, FL_VM | FL_VIF, 0,
+	    -1, FL_VM },
+	{ "v86, VME, VIP and IF", V86, 3, true, true, FL_VM | FL_VIP, FL_IF,
+	    X_GP, FL_VM | FL_VIP },
+	{ "v86, VME, TF", V86, 3, true, true, FL_VM, FL_TF, X_GP, FL_VM },
+	{ "v86, VME, 32 bits", V86, 3, false, true, FL_VM, 0, X_GP, FL_VM },
 };
 /* popped: what PUSHF stores. */
 static const struct flrule pushf_rules[] = {
-	{"VM and RF are not pushed", PM, 0, false, false,
-	    FL_RF | FL_ID | FL_IF, FL_ID | FL_IF, -1, FL_RF | FL_ID | FL_IF},
-	{"v86, IOPL 3", V86, 3, true, false,
-	    FL_VM | FL_IOPL | FL_IF, FL_IOPL | FL_IF, -1,
-	    FL_VM | FL_IOPL | FL_IF},
-	{"v86, IOPL 0", V86, 3, true, false, FL_VM, 0, X_GP, FL_VM},
-	{"v86, VME: VIF is pushed as IF", V86, 3, true, true,
-	    FL_VM | FL_VIF, FL_IOPL | FL_IF, -1, FL_VM | FL_VIF},
-	{"v86, VME: IF is not", V86, 3, true, true,
-	    FL_VM | FL_IF, FL_IOPL, -1, FL_VM | FL_IF},
-	{"v86, VME, 32 bits", V86, 3, false, true, FL_VM, 0, X_GP, FL_VM},
+	{ "VM and RF are not pushed", PM, 0, false, false,
+	    FL_RF | FL_ID | FL_IF, FL_ID | FL_IF, -1, FL_RF | FL_ID | FL_IF },
+	{ "v86, IOPL 3", V86, 3, true, false, FL_VM | FL_IOPL | FL_IF,
+	    FL_IOPL | FL_IF, -1, FL_VM | FL_IOPL | FL_IF },
+	{ "v86, IOPL 0", V86, 3, true, false, FL_VM, 0, X_GP, FL_VM },
+	{ "v86, VME: VIF is pushed as IF", V86, 3, true, true, FL_VM | FL_VIF,
+	    FL_IOPL | FL_IF, -1, FL_VM | FL_VIF },
+	{ "v86, VME: IF is not", V86, 3, true, true, FL_VM | FL_IF, FL_IOPL, -1,
+	    FL_VM | FL_IF },
+	{ "v86, VME, 32 bits", V86, 3, false, true, FL_VM, 0, X_GP, FL_VM },
 };
 
 static void
@@ -97,7 +95,7 @@ run(struct softcpu *cpu, const uint8_t *code, unsigned len)
 static bool
 flag_rule(struct softcpu *cpu, const struct flrule *r, bool pop)
 {
-	const uint8_t code[2] = {r->os16 ? 0x66 : 0x90, pop ? 0x9d : 0x9c};
+	const uint8_t code[2] = { r->os16 ? 0x66 : 0x90, pop ? 0x9d : 0x9c };
 	uint8_t *sp = arena + SP_OFF;
 	uint32_t n = r->os16 ? 2 : 4, got, want, image = 0;
 	int vector;
@@ -133,7 +131,7 @@ flag_rule(struct softcpu *cpu, const struct flrule *r, bool pop)
 static bool
 rep_stops(struct softcpu *cpu, bool event, uint32_t mode, uint64_t most)
 {
-	static const uint8_t code[2] = {0xf3, 0xa4};
+	static const uint8_t code[2] = { 0xf3, 0xa4 };
 	_Atomic uint32_t pending = event ? 1 : 0;
 	_Atomic uint32_t *was = cpu->pending;
 	uint8_t *m = arena;
@@ -160,7 +158,8 @@ rep_stops(struct softcpu *cpu, bool event, uint32_t mode, uint64_t most)
 	    memcmp(m + 0x2020, m + 0x10, done) == 0;
 	if (!ok)
 		printf("FAIL rep movsb stops: event %d mode %x done %lx "
-		       "rip %lx\n", event, mode, done, cpu->rip);
+		       "rip %lx\n",
+		    event, mode, done, cpu->rip);
 	return (ok);
 }
 

@@ -69,8 +69,8 @@ open_device(const char *path, int *fd)
 /* ---- throughput ---- */
 
 static void
-speed(const char *dev, double seconds, int depth, size_t len, int op,
-    int random)
+speed(
+    const char *dev, double seconds, int depth, size_t len, int op, int random)
 {
 	struct io_event ev[MAXDEPTH];
 	struct iocb cb[MAXDEPTH], *list[MAXDEPTH];
@@ -104,16 +104,15 @@ speed(const char *dev, double seconds, int depth, size_t len, int op,
 	do {
 		if (syscall(SYS_io_submit, ctx, got, list) != got)
 			die("io_submit");
-		got = (int)syscall(
-		    SYS_io_getevents, ctx, 1, depth, ev, NULL);
+		got = (int)syscall(SYS_io_getevents, ctx, 1, depth, ev, NULL);
 		if (got < 0)
 			die("io_getevents");
 		for (i = 0; i < got; i++) {
 			if (ev[i].res != (int64_t)len)
 				die("short transfer");
 			list[i] = &cb[ev[i].data];
-			list[i]->aio_offset = (int64_t)(
-			    (random ? rnd(size) : at++ % size) * len);
+			list[i]->aio_offset =
+			    (int64_t)((random ? rnd(size) : at++ % size) * len);
 		}
 		n += (uint64_t)got;
 		took = now() - began;
@@ -186,8 +185,7 @@ job(const char *dev, double seconds, uint64_t first, uint64_t count, int id)
 			if (memcmp(buf, want, n * SECTOR) != 0) {
 				printf("blkload: job %d: sector %ju+%ju "
 				       "is wrong\n",
-				    id, (uintmax_t)(first + at),
-				    (uintmax_t)n);
+				    id, (uintmax_t)(first + at), (uintmax_t)n);
 				exit(1);
 			}
 		} else if (op < 18) {

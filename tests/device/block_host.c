@@ -57,7 +57,7 @@ pci_parse_legacy_config(nvlist_t *nvl, const char *opts)
 
 	snprintf(copy, sizeof(copy), "%s", opts);
 	for (opt = strtok_r(copy, ",", &rest); opt != NULL;
-	    opt = strtok_r(NULL, ",", &rest)) {
+	     opt = strtok_r(NULL, ",", &rest)) {
 		value = strchr(opt, '=');
 		if (value != NULL)
 			*value++ = '\0';
@@ -213,12 +213,12 @@ done(struct blockif_req *req, int err)
 	int64_t i;
 
 	if (err != 0) {
-		fprintf(stderr, "%c %jd+%jd: %s\n", j->op,
-		    (intmax_t)j->sector, (intmax_t)j->count, strerror(err));
+		fprintf(stderr, "%c %jd+%jd: %s\n", j->op, (intmax_t)j->sector,
+		    (intmax_t)j->count, strerror(err));
 		failed++;
 	}
 	for (i = 0; err == 0 && j->op == 'r' && model != NULL && i < j->count;
-	    i++) {
+	     i++) {
 		pattern(want, j->sector + i, 1, model[j->sector + i]);
 		if (memcmp(want, j->buf + i * SECTOR, SECTOR) != 0) {
 			fprintf(stderr, "sector %jd is wrong\n",
@@ -228,8 +228,8 @@ done(struct blockif_req *req, int err)
 		}
 	}
 	for (i = 0; err == 0 && strchr("wdzu", j->op) != NULL &&
-	    model != NULL && i < j->count;
-	    i++)
+	     model != NULL && i < j->count;
+	     i++)
 		model[j->sector + i] = j->op == 'w' ? j->seed : 0;
 	pthread_mutex_lock(&mtx);
 	j->busy = false;
@@ -297,11 +297,11 @@ start(struct job *j, char op, int64_t sector, int64_t count, uint64_t seed)
 	}
 	if (op == 'w')
 		pattern(j->buf, sector, count, seed);
-	error = op == 'w' ? blockif_write(bc, r) :
-	    op == 'r'	  ? blockif_read(bc, r) :
-	    op == 'd'	  ? blockif_delete(bc, r) :
-	    op == 'f'	  ? blockif_flush(bc, r) :
-			    blockif_zero(bc, r);
+	error = op == 'w' ? blockif_write(bc, r)
+	    : op == 'r'	  ? blockif_read(bc, r)
+	    : op == 'd'	  ? blockif_delete(bc, r)
+	    : op == 'f'	  ? blockif_flush(bc, r)
+			  : blockif_zero(bc, r);
 	if (error != 0)
 		abort();
 }
@@ -454,16 +454,16 @@ main(int argc, char **argv)
 	    (bc = blockif_open(nvl, "0:0")) == NULL)
 		return (4);
 	if (getenv("BLOCK_LOG") != NULL)
-		logfd = open(getenv("BLOCK_LOG"),
-		    O_WRONLY | O_CREAT | O_TRUNC, 0600);
+		logfd = open(
+		    getenv("BLOCK_LOG"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	if (argc > 4 || (argc > 3 && argv[2][0] == 's'))
 		rng = strtoull(argv[argc - 1], NULL, 0) * 2654435761UL + 1;
-	error = strcmp(argv[2], "info") == 0 ? info() :
-	    strcmp(argv[2], "dump") == 0     ? dump(argv[3]) :
-	    strcmp(argv[2], "script") == 0   ? script(argv[3]) :
-	    strcmp(argv[2], "stress") == 0   ? stress(atol(argv[3])) :
-	    strcmp(argv[2], "steps") == 0    ? steps(atol(argv[3])) :
-					       2;
+	error = strcmp(argv[2], "info") == 0 ? info()
+	    : strcmp(argv[2], "dump") == 0   ? dump(argv[3])
+	    : strcmp(argv[2], "script") == 0 ? script(argv[3])
+	    : strcmp(argv[2], "stress") == 0 ? stress(atol(argv[3]))
+	    : strcmp(argv[2], "steps") == 0  ? steps(atol(argv[3]))
+					     : 2;
 	if (blockif_close(bc) != 0)
 		error = 1;
 	for (int i = 0; i < DEPTH; i++)

@@ -95,8 +95,8 @@ vm_get_name(struct vmctx *ctx)
 }
 
 int
-vm_raise_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg, int bus,
-    int slot, int func)
+vm_raise_msi(
+    struct vmctx *ctx, uint64_t addr, uint64_t msg, int bus, int slot, int func)
 {
 	fake_msis++;
 	return (0);

@@ -14,15 +14,15 @@
 #define HIGH_BASE (4UL << 30)
 #define HIGH_SIZE (1UL << 20)
 
-#define CHECK(cond)                                                          \
-	do {                                                                 \
-		if (!(cond))                                                 \
-			check_failed(__FILE__, __LINE__, __func__, #cond);   \
+#define CHECK(cond)                                                        \
+	do {                                                               \
+		if (!(cond))                                               \
+			check_failed(__FILE__, __LINE__, __func__, #cond); \
 	} while (0)
 
-extern bool fake_msix;		/* what -W would change */
-extern _Atomic int fake_msis;	/* messages raised */
-extern _Atomic int fake_intx;	/* level of the interrupt pin */
+extern bool fake_msix;	      /* what -W would change */
+extern _Atomic int fake_msis; /* messages raised */
+extern _Atomic int fake_intx; /* level of the interrupt pin */
 
 void check_failed(const char *file, int line, const char *func,
     const char *cond) __attribute__((__noreturn__));
@@ -30,8 +30,8 @@ void fake_init(void);
 void *gpa(uint64_t addr);
 struct pci_devinst *fake_device(const char *name);
 void fake_destroy(struct pci_devinst *pi);
-void bar_out(struct pci_devinst *pi, int bar, uint64_t off, int size,
-    uint32_t val);
+void bar_out(
+    struct pci_devinst *pi, int bar, uint64_t off, int size, uint32_t val);
 uint32_t bar_in(struct pci_devinst *pi, int bar, uint64_t off, int size);
 
 #endif

@@ -125,12 +125,11 @@ request(int i, uint32_t type, uint64_t sector, uint32_t sectors, int pieces,
 	chain[0] = (struct packed_desc) { HDR(i), 16, 0, N };
 	each = sectors * 512 / (uint32_t)pieces;
 	for (n = 1; n <= pieces; n++)
-		chain[n] = (struct packed_desc) {
-			BUF(i) + each * (uint32_t)(n - 1),
-			n == pieces ? sectors * 512 - each * (uint32_t)(n - 1) :
-				      each,
-			0, N | (type == 0 ? W : 0)
-		};
+		chain[n] = (struct packed_desc) { BUF(i) +
+			    each * (uint32_t)(n - 1),
+			n == pieces ? sectors * 512 - each * (uint32_t)(n - 1)
+				    : each,
+			0, N | (type == 0 ? W : 0) };
 	chain[n++] = (struct packed_desc) { STATUS(i), 1, (uint16_t)i, W };
 	if (indirect) {
 		memcpy(gpa(TABLE + (uint64_t)i * 256), chain,
@@ -156,9 +155,8 @@ laps(void)
 		for (i = 0; i < busy; i++) {
 			write[i] = rnd(3) == 0;
 			memset(gpa(BUF(i)), write[i] ? i * 16 : 0xcc, 2048);
-			count[i] = request(i, write[i],
-			    (uint64_t)i * 16, 1 + rnd(4), 1 + (int)rnd(4),
-			    rnd(2) != 0);
+			count[i] = request(i, write[i], (uint64_t)i * 16,
+			    1 + rnd(4), 1 + (int)rnd(4), rnd(2) != 0);
 			if (rnd(2) == 0)
 				drv_kick(d, 0);
 		}
@@ -321,7 +319,7 @@ interrupts(void)
 	for (i = 0; i < 300; i++) {
 		event[0] = (uint16_t)(pos | wrap << 15);
 		event[1] = i % 3; /* enable, disable, this entry */
-		if (i % 6 == 5) /* one that comes later */
+		if (i % 6 == 5)	  /* one that comes later */
 			event[0] = (uint16_t)((pos + 20) % 128 |
 			    (pos + 20 < 128 ? wrap : !wrap) << 15);
 		before = fake_msis;
@@ -329,8 +327,7 @@ interrupts(void)
 		drv_kick(d, 0);
 		CHECK(next_done(count) == 2);
 		usleep(300);
-		CHECK(fake_msis - before ==
-		    (i % 3 != 1 && i % 6 != 5));
+		CHECK(fake_msis - before == (i % 3 != 1 && i % 6 != 5));
 	}
 	d->pi->pi_msix.enabled = false;
 }
@@ -346,8 +343,8 @@ flipper(void *arg)
 	while (flipping) {
 		x = x * 6364136223846793005UL + 1442695040888963407UL;
 		desc = ring((int)(x >> 57));
-		__atomic_store_n(&desc->flags, (uint16_t)(x >> 20),
-		    __ATOMIC_RELAXED);
+		__atomic_store_n(
+		    &desc->flags, (uint16_t)(x >> 20), __ATOMIC_RELAXED);
 		if ((x >> 50 & 3) == 0)
 			__atomic_store_n(&desc->addr,
 			    (x >> 49 & 1) != 0 ? BUF(x >> 60) : x,

@@ -22,13 +22,13 @@
 #include "vmm_exit.h"
 #include "vmmapi.h"
 
-#define CHECK(cond)                                                         \
-	do {                                                                \
-		if (!(cond)) {                                              \
-			fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, \
-			    #cond);                                         \
-			abort();                                            \
-		}                                                           \
+#define CHECK(cond)                                                            \
+	do {                                                                   \
+		if (!(cond)) {                                                 \
+			fprintf(                                               \
+			    stderr, "%s:%d: %s\n", __func__, __LINE__, #cond); \
+			abort();                                               \
+		}                                                              \
 	} while (0)
 
 #define LOWMEM (256UL << 20)
@@ -90,15 +90,14 @@ vm_isa_deassert_irq(struct vmctx *ctx, int irq, int ioapic_irq)
 }
 
 int
-vm_isa_set_irq_trigger(
-    struct vmctx *ctx, int irq, enum vm_intr_trigger trigger)
+vm_isa_set_irq_trigger(struct vmctx *ctx, int irq, enum vm_intr_trigger trigger)
 {
 	return (0);
 }
 
 int
-vm_raise_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg, int bus,
-    int slot, int func)
+vm_raise_msi(
+    struct vmctx *ctx, uint64_t addr, uint64_t msg, int bus, int slot, int func)
 {
 	messages++;
 	msi_addr = addr;
@@ -137,8 +136,8 @@ dev_read(struct pci_devinst *pi, int idx, uint64_t offset, int size)
 }
 
 static void
-dev_write(struct pci_devinst *pi, int idx, uint64_t offset, int size,
-    uint64_t val)
+dev_write(
+    struct pci_devinst *pi, int idx, uint64_t offset, int size, uint64_t val)
 {
 	if (pi->pi_msix.table != NULL && idx == pci_msix_table_bar(pi))
 		(void)pci_emul_msix_twrite(pi, offset, size, val);
@@ -156,8 +155,8 @@ dev_init(struct pci_devinst *pi, nvlist_t *nvl)
 	rom = get_config_value_node(nvl, "bars");
 	CHECK(pci_emul_alloc_bar(pi, 0, PCIBAR_IO, 8) == 0);
 	CHECK(pci_emul_alloc_bar(pi, 1, PCIBAR_MEM32, 0x1001) == 0);
-	CHECK(pci_emul_alloc_bar(pi, 2, PCIBAR_MEM64,
-		  rom != NULL ? 1UL << 32 : 0x4000) == 0);
+	CHECK(pci_emul_alloc_bar(
+		  pi, 2, PCIBAR_MEM64, rom != NULL ? 1UL << 32 : 0x4000) == 0);
 	CHECK(pci_emul_alloc_bar(pi, 3, PCIBAR_IO, 4) != 0);
 	CHECK(pci_emul_add_msicap(pi, 4) == 0);
 	CHECK(pci_emul_add_msixcap(pi, 3, 4) == 0);
@@ -361,7 +360,8 @@ bars(void)
 	CHECK(rd(3, 0x10) == 0xe001 && port(true, 0xe000, 1, 0) == 0x11);
 	CHECK(port(true, (int)io, 1, 0) == 0xff);
 	wr(3, 0x14, 0xd0001234);
-	CHECK(rd(3, 0x14) == 0xd0000000 && mem(true, 0xd0000000, 1, 0xff) == 0x22);
+	CHECK(rd(3, 0x14) == 0xd0000000 &&
+	    mem(true, 0xd0000000, 1, 0xff) == 0x22);
 	CHECK(mem(true, m32, 4, ONES) == ONES);
 	/* Over another device's: the first one keeps it, then gives way. */
 	wr(4, 0x14, 0xd0000000);

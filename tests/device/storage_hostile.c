@@ -176,8 +176,8 @@ static void
 wr(uint64_t offset, uint32_t val)
 {
 	if (offset + 4 <= inst.pi_bar[5].size + inst.pi_bar[0].size)
-		inst.pi_d->pe_barwrite(&inst,
-		    inst.pi_bar[5].size != 0 ? 5 : 0, offset, 4, val);
+		inst.pi_d->pe_barwrite(
+		    &inst, inst.pi_bar[5].size != 0 ? 5 : 0, offset, 4, val);
 }
 
 /* An address: mostly in RAM, seldom aligned badly or far away. */
@@ -218,8 +218,8 @@ ahci_command(uint64_t port, uint32_t slot)
 	put(table + 6, rnd(20) == 0 ? rnd(256) : 0, 1);
 	put(table + 8, rnd(20) == 0 ? rnd(256) : 0, 4);
 	put(table + 12, rnd(3) == 0 ? rnd(256) : slot << 3, 1);
-	put(table + 0x40, rnd(20) == 0 ? rnd(256) :
-					 packets[rnd(sizeof(packets))], 1);
+	put(table + 0x40,
+	    rnd(20) == 0 ? rnd(256) : packets[rnd(sizeof(packets))], 1);
 	for (i = 0; i < nprd && i < 240; i++) {
 		put(table + 0x80 + i * 16, address(), 8);
 		put(table + 0x8c + i * 16,
@@ -234,13 +234,16 @@ ahci_command(uint64_t port, uint32_t slot)
 		if (cmd == 0x06)
 			put(table + 12, 1, 1);
 		for (i = 0; i < 64; i++)
-			put(0xf0000 + i * 8, rnd(rnd(2000) == 0 ? ~0u : 8000) |
-				(uint64_t)rnd(100) << 48, 8);
+			put(0xf0000 + i * 8,
+			    rnd(rnd(2000) == 0 ? ~0u : 8000) |
+				(uint64_t)rnd(100) << 48,
+			    8);
 		put(table + 0x80, 0xf0000, 8);
 		put(table + 0x8c, 511, 4);
 	}
-	put(hdr, (rnd(40) == 0 ? rnd(32) : 5) |
-	    (rnd(60) == 0 ? 65535u : nprd) << 16, 4);
+	put(hdr,
+	    (rnd(40) == 0 ? rnd(32) : 5) | (rnd(60) == 0 ? 65535u : nprd) << 16,
+	    4);
 	put(hdr + 8, rnd(60) == 0 ? address() : table, 8);
 }
 
@@ -314,8 +317,8 @@ nvme_command(uint64_t gpa, bool admin)
 		put(gpa + 24, 0xf0000, 8);
 		for (i = 0; i < 256; i++) {
 			put(0xf0000 + i * 16, (uint64_t)rnd(50) << 32, 8);
-			put(0xf0008 + i * 16,
-			    rnd(5000) == 0 ? ~0UL : rnd(8000), 8);
+			put(0xf0008 + i * 16, rnd(5000) == 0 ? ~0UL : rnd(8000),
+			    8);
 		}
 	}
 }
@@ -330,8 +333,8 @@ nvme_step(void)
 	if (rnd(4) == 0) {
 		uint64_t list = address() & ~7UL;
 		for (i = 0; i < 520; i++)
-			put(list + i * 8, address() &
-			    ~(rnd(20) == 0 ? 0UL : 4095UL), 8);
+			put(list + i * 8,
+			    address() & ~(rnd(20) == 0 ? 0UL : 4095UL), 8);
 	}
 	switch (rnd(30)) {
 	case 0:
@@ -355,10 +358,10 @@ nvme_step(void)
 		break;
 	default:
 		for (i = 0; i < 4; i++) {
-			nvme_command(
-			    q == 0 ? 0x1000 + ((tail[0] + i) % 32) * 64 :
-				     0x20000 + q * 0x1000 +
-					((tail[q] + i) % 64) * 64, q == 0);
+			nvme_command(q == 0 ? 0x1000 + ((tail[0] + i) % 32) * 64
+					    : 0x20000 + q * 0x1000 +
+				    ((tail[q] + i) % 64) * 64,
+			    q == 0);
 		}
 		tail[q] = (tail[q] + 1 + rnd(3)) % (q == 0 ? 32 : 64);
 		wr(0x1000 + q * 8, tail[q]);
@@ -380,7 +383,8 @@ main(int argc, char **argv)
 	init_config();
 	nvl = create_config_node("pci.0.3.0");
 	pe = NULL;
-	SET_FOREACH (pp, pci_devemu_set) {
+	SET_FOREACH(pp, pci_devemu_set)
+	{
 		if (strcmp((*pp)->pe_emu, argv[1]) == 0)
 			pe = *pp;
 	}
@@ -397,8 +401,8 @@ main(int argc, char **argv)
 			ahci_step();
 		else
 			nvme_step();
-		(void)pe->pe_barread(&inst, *argv[1] == 'a' ? 5 : 0,
-		    rnd(0x100) * 4, 4);
+		(void)pe->pe_barread(
+		    &inst, *argv[1] == 'a' ? 5 : 0, rnd(0x100) * 4, 4);
 		if (rnd(500) == 0)
 			msix = !msix;
 	}

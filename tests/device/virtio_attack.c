@@ -81,8 +81,8 @@ attack(const char *name, bool modern, int nq, int milliseconds,
 			drv_set(d, q, i, some_address(),
 			    rnd32() % 4 == 0 ? rnd32() : 16 << rnd32() % 8,
 			    rnd32() % 3 == 0 ? rnd32() & 7 : N | (rnd32() & W),
-			    rnd32() % 8 == 0 ? (uint16_t)rnd32() :
-					       (uint16_t)(i + 1));
+			    rnd32() % 8 == 0 ? (uint16_t)rnd32()
+					     : (uint16_t)(i + 1));
 			*(struct vring_desc *)gpa(TABLE + i * 16UL) =
 			    drv_desc(d, q)[i];
 		}
@@ -90,8 +90,8 @@ attack(const char *name, bool modern, int nq, int milliseconds,
 			rnd32() % (DISK_SECTORS + 8) };
 		*(uint8_t *)gpa(STATUS) = 0xee;
 		for (i = (int)(rnd32() % 4); i >= 0; i--)
-			drv_push(d, q, rnd32() % 16 == 0 ? rnd32() :
-							   rnd32() % 8);
+			drv_push(
+			    d, q, rnd32() % 16 == 0 ? rnd32() : rnd32() % 8);
 		drv_kick(d, q);
 		if (rnd32() % 4 == 0)
 			bar_out(d->pi, modern ? 4 : 0, rnd32() % 64,

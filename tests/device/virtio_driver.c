@@ -26,8 +26,8 @@ drv_features(struct drv *d)
 uint8_t
 drv_status(struct drv *d)
 {
-	return ((uint8_t)(d->modern ? bar_in(d->pi, MODERN_BAR, 20, 1) :
-				      bar_in(d->pi, 0, 18, 1)));
+	return ((uint8_t)(d->modern ? bar_in(d->pi, MODERN_BAR, 20, 1)
+				    : bar_in(d->pi, 0, 18, 1)));
 }
 
 static void
@@ -62,8 +62,8 @@ drv_avail(struct drv *d, int q)
 static uint64_t
 used_gpa(struct drv *d, int q)
 {
-	return (RING(q) + ((d->qsize * 16UL + 6 + d->qsize * 2UL + 4095) &
-			      ~4095UL));
+	return (RING(q) +
+	    ((d->qsize * 16UL + 6 + d->qsize * 2UL + 4095) & ~4095UL));
 }
 
 struct vring_used *
@@ -155,8 +155,7 @@ drv_wait(struct drv *d, int q)
 	int i;
 
 	for (i = 0; i < 4000; i++) {
-		if (__atomic_load_n(&used->idx, __ATOMIC_ACQUIRE) !=
-		    d->used[q])
+		if (__atomic_load_n(&used->idx, __ATOMIC_ACQUIRE) != d->used[q])
 			return (used->ring[d->used[q]++ % d->qsize].len);
 		usleep(500);
 	}

@@ -14,8 +14,8 @@
 struct drv {
 	struct pci_devinst *pi;
 	bool modern;
-	bool packed; /* take packed rings when they are offered */
-	uint16_t qsize; /* of every queue */
+	bool packed;	    /* take packed rings when they are offered */
+	uint16_t qsize;	    /* of every queue */
 	uint16_t avail[40]; /* next index */
 	uint16_t used[40];
 };

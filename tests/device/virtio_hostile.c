@@ -422,8 +422,8 @@ interrupts(void)
 	good_read();
 	usleep(2000);
 	CHECK(fake_intx == 1);
-	CHECK((d->modern ? bar_in(d->pi, 4, 0x1000, 1) :
-			   bar_in(d->pi, 0, 19, 1)) == 1);
+	CHECK((d->modern ? bar_in(d->pi, 4, 0x1000, 1)
+			 : bar_in(d->pi, 0, 19, 1)) == 1);
 	CHECK(fake_intx == 0);
 	/* A driver that wants none gets none, and one for what it asked. */
 	drv_start(d, ~(VIRTIO_RING_F_EVENT_IDX), 1);
@@ -711,8 +711,7 @@ main(int argc, char **argv)
 		set_config_value("dev.queues", "2");
 		attack("virtio-blk", modern != 0, 2, ms, image, sockpath);
 		attack("virtio-rnd", modern != 0, 1, ms, image, sockpath);
-		attack("virtio-console", modern != 0, 6, ms, image,
-		    sockpath);
+		attack("virtio-console", modern != 0, 6, ms, image, sockpath);
 		stood(modern, "B24_vq_toctou V13_toctou V14_torn");
 	}
 	mevent_stop();

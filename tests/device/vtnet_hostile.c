@@ -275,8 +275,8 @@ messages(bool msix)
 {
 	int before;
 
-	drv_start(d,
-	    ~(MQ | VIRTIO_RING_F_EVENT_IDX | VIRTIO_F_NOTIFY_ON_EMPTY), 3);
+	drv_start(
+	    d, ~(MQ | VIRTIO_RING_F_EVENT_IDX | VIRTIO_F_NOTIFY_ON_EMPTY), 3);
 	d->pi->pi_msi.enabled = !msix;
 	d->pi->pi_msi.addr = 0xfee00000;
 	d->pi->pi_msi.maxmsgnum = 1;
@@ -332,8 +332,8 @@ filters(void)
 		uint8_t uni[6];
 		uint32_t nmulti;
 		uint8_t multi[6];
-	} __attribute__((__packed__)) table = { 1, { 2, 9, 9, 9, 9, 9 }, 1,
-		{ 1, 0, 0x5e, 0, 0, 5 } };
+	} __attribute__((__packed__))
+	table = { 1, { 2, 9, 9, 9, 9, 9 }, 1, { 1, 0, 0x5e, 0, 0, 5 } };
 	static uint8_t big[4 + 300 * 6 + 4];
 	uint32_t count;
 	uint16_t id;
@@ -454,8 +454,8 @@ feeder(void *arg)
 		x = x * 6364136223846793005UL + 1442695040888963407UL;
 		w = (int)(x >> 60) % PAIRS;
 		(void)!send(wires[w], junk,
-		    (x >> 33 & 7) == 0 ? (x >> 40) % sizeof(junk) + 1 :
-					 (x >> 40) % 1600 + 1,
+		    (x >> 33 & 7) == 0 ? (x >> 40) % sizeof(junk) + 1
+				       : (x >> 40) % 1600 + 1,
 		    MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
 	return (NULL);
@@ -492,8 +492,9 @@ attack(bool modern, int seconds)
 		for (i = 0; i < 8; i++)
 			drv_set(d, q, i, some_address(),
 			    rnd32() % 8 == 0 ? rnd32() : 1 << rnd32() % 12,
-			    (uint16_t)(rnd32() % 8 == 0 ? rnd32() & 7 :
-				       q % 2 == 0 ? W : rnd32() & N),
+			    (uint16_t)(rnd32() % 8 == 0 ? rnd32() & 7
+				    : q % 2 == 0	? W
+							: rnd32() & N),
 			    (uint16_t)(i + 1));
 		if (q == nq - 1) {
 			drv_set(d, q, 0, CMD, 2 + rnd32() % 14, N, 1);

@@ -51,13 +51,13 @@ in_bytes(struct input *in, void *buf, size_t len)
 	in->at += n;
 }
 
-#define IN(bits)                                          \
-	uint##bits##_t in##bits(struct input *in)         \
-	{                                                 \
-		uint##bits##_t val;                       \
-                                                          \
-		in_bytes(in, &val, sizeof(val));          \
-		return (val);                             \
+#define IN(bits)                                  \
+	uint##bits##_t in##bits(struct input *in) \
+	{                                         \
+		uint##bits##_t val;               \
+                                                  \
+		in_bytes(in, &val, sizeof(val));  \
+		return (val);                     \
 	}
 IN(8)
 IN(16)
@@ -242,8 +242,7 @@ op_mmio(struct input *in, bool write)
 		return;
 	gpa = r->base + off % r->size;
 	if (write)
-		mem_write(gpa, bytes,
-		    bytes == 8 ? in64(in) : in_value(in));
+		mem_write(gpa, bytes, bytes == 8 ? in64(in) : in_value(in));
 	else
 		(void)mem_read(gpa, bytes);
 }
@@ -375,7 +374,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	}
 	if (target == NULL) {
 		SET_FOREACH(t, fuzz_target_set)
-			printf("%s\n", (*t)->name);
+		printf("%s\n", (*t)->name);
 		exit(strcmp(name, "list") == 0 ? 0 : 1);
 	}
 	exact = getenv("FUZZ_EXACT") != NULL;

@@ -31,10 +31,10 @@ struct fuzz_target {
 	const char *settings[12]; /* of machine_up(); none: no machine */
 	struct fuzz_range ports[8];
 	struct fuzz_range mmio[4];
-	void (*init)(void);		     /* once a process */
-	void (*up)(void);		     /* after each machine_up() */
-	void (*op)(struct input *in);	     /* what its driver does */
-	void (*event)(struct input *in);     /* what the host does */
+	void (*init)(void);		 /* once a process */
+	void (*up)(void);		 /* after each machine_up() */
+	void (*op)(struct input *in);	 /* what its driver does */
+	void (*event)(struct input *in); /* what the host does */
 	void (*whole)(const uint8_t *data, size_t len); /* no operations */
 };
 #define FUZZ_TARGET(x) DATA_SET(fuzz_target_set, x)

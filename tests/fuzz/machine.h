@@ -15,10 +15,10 @@
 #define IOAPIC 0xfec00000UL
 #define HPET 0xfed00000UL
 
-#define CHECK(cond)                                                          \
-	do {                                                                 \
-		if (!(cond))                                                 \
-			check_failed(__FILE__, __LINE__, __func__, #cond);   \
+#define CHECK(cond)                                                        \
+	do {                                                               \
+		if (!(cond))                                               \
+			check_failed(__FILE__, __LINE__, __func__, #cond); \
 	} while (0)
 void check_failed(const char *file, int line, const char *func,
     const char *cond) __attribute__((__noreturn__));

@@ -52,8 +52,8 @@ FUZZ_TARGET(uart);
 
 static const struct fuzz_target lpc = {
 	.name = "lpc",
-	.settings = { "-s 0,hostbridge", "-s 31,lpc",
-	    "lpc.pc-testdev=true", NULL },
+	.settings = { "-s 0,hostbridge", "-s 31,lpc", "lpc.pc-testdev=true",
+	    NULL },
 	.ports = { { 0x60, 5 }, { 0x60, 1 }, { 0x64, 1 }, { 0x400, 16 },
 	    { 0xb2, 2 }, { 0xcf9, 1 }, { 0x60, 0x40 }, { 0x2000, 0x20 } },
 };
@@ -64,12 +64,11 @@ FUZZ_TARGET(lpc);
 static void
 chips_op(struct input *in)
 {
-	static const uint16_t ports[16] = { 0x20, 0x21, 0xa0, 0xa1, 0x40,
-		0x41, 0x42, 0x43, 0x61, 0x70, 0x71, 0x4d0, 0x4d1, 0x408, 0x43,
-		0x20 };
-	static const uint16_t lapic[16] = { 0x80, 0xb0, 0xd0, 0xe0, 0xf0,
-		0x280, 0x300, 0x310, 0x320, 0x350, 0x360, 0x370, 0x380, 0x3e0,
-		0x300, 0xb0 };
+	static const uint16_t ports[16] = { 0x20, 0x21, 0xa0, 0xa1, 0x40, 0x41,
+		0x42, 0x43, 0x61, 0x70, 0x71, 0x4d0, 0x4d1, 0x408, 0x43, 0x20 };
+	static const uint16_t lapic[16] = { 0x80, 0xb0, 0xd0, 0xe0, 0xf0, 0x280,
+		0x300, 0x310, 0x320, 0x350, 0x360, 0x370, 0x380, 0x3e0, 0x300,
+		0xb0 };
 	uint8_t sel = in8(in);
 
 	switch (sel >> 4 & 3) {
@@ -112,8 +111,8 @@ make_rom(void)
 
 	CHECK(chdir(machine_file(".")) == 0);
 	for (i = 0; i < 2; i++) {
-		fd = open(i == 0 ? "rom" : "vars", O_RDWR | O_CREAT | O_TRUNC,
-		    0600);
+		fd = open(
+		    i == 0 ? "rom" : "vars", O_RDWR | O_CREAT | O_TRUNC, 0600);
 		CHECK(fd >= 0);
 		for (int j = 0; j < 16; j++)
 			CHECK(write(fd, page, sizeof(page)) == sizeof(page));

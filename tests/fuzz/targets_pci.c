@@ -111,17 +111,19 @@ virtio_push(struct input *in)
 	for (i = 0; i < n; i++) {
 		d.addr = in_addr(in);
 		sel = in8(in);
-		d.len = (sel & 0x80) != 0 ? in32(in) :
-		    (sel & 0x40) != 0	  ? 1u << (sel & 15) :
-						(sel & 0x3fu);
+		d.len = (sel & 0x80) != 0 ? in32(in)
+		    : (sel & 0x40) != 0	  ? 1u << (sel & 15)
+					  : (sel & 0x3fu);
 		d.flags = (uint16_t)((in8(in) & 6) | (i + 1 < n));
-		d.next = (sel & 0x30) == 0x30 ?
-		    in16(in) : (uint16_t)((head + i + 1) % size);
+		d.next = (sel & 0x30) == 0x30
+		    ? in16(in)
+		    : (uint16_t)((head + i + 1) % size);
 		memcpy(ram(QUEUE(q) + (uint64_t)((head + i) % size) * 16,
-			   sizeof(d)), &d, sizeof(d));
+			   sizeof(d)),
+		    &d, sizeof(d));
 	}
-	ram_put(QUEUE(q) + size * 16UL + 4 + (vq_avail[q] % size) * 2UL, head,
-	    2);
+	ram_put(
+	    QUEUE(q) + size * 16UL + 4 + (vq_avail[q] % size) * 2UL, head, 2);
 	ram_put(QUEUE(q) + size * 16UL + 2, ++vq_avail[q], 2);
 	bar_write(0, 16, 2, (uint64_t)q);
 	bar_write(MODERN, 0x3000 + (uint64_t)q * 4, 2, (uint64_t)q);
@@ -193,8 +195,7 @@ FUZZ_TARGET(virtio_rnd);
 
 static const struct fuzz_target virtio_console = {
 	.name = "virtio-console",
-	.settings = { "-s 0,hostbridge", "-s 3,virtio-console,p=port",
-	    NULL },
+	.settings = { "-s 0,hostbridge", "-s 3,virtio-console,p=port", NULL },
 	.init = make_disk,
 	.up = virtio_up,
 	.op = virtio_op,
@@ -213,8 +214,8 @@ static uint32_t nvme_tail[2];
 static void
 nvme_command(const uint8_t *cmd, int q)
 {
-	memcpy(ram((q ? NVME_SQ : NVME_ASQ) + nvme_tail[q] * 64UL, 64), cmd,
-	    64);
+	memcpy(
+	    ram((q ? NVME_SQ : NVME_ASQ) + nvme_tail[q] * 64UL, 64), cmd, 64);
 	nvme_tail[q] = (nvme_tail[q] + 1) % 32;
 	bar_write(0, 0x1000 + (uint64_t)q * 8, 4, nvme_tail[q]);
 	/* What has come is seen. */
@@ -326,9 +327,8 @@ ahci_op(struct input *in)
 		0xc8, 0xca, 0x06, 0xa0, 0xa1, 0xec, 0xef, 0x2f, 0x47, 0xe7,
 		0xea, 0x20, 0x30, 0x3d, 0x42, 0xc6, 0xe5, 0xa0, 0xa0, 0xa0,
 		0xa0, 0x60, 0x61, 0x06, 0x06, 0x64, 0x2f };
-	static const uint8_t packets[16] = { 0x00, 0x03, 0x12, 0x1b, 0x25,
-		0x28, 0x43, 0x4a, 0x5a, 0xa0, 0xa8, 0x46, 0x55, 0x51, 0xbe,
-		0x1e };
+	static const uint8_t packets[16] = { 0x00, 0x03, 0x12, 0x1b, 0x25, 0x28,
+		0x43, 0x4a, 0x5a, 0xa0, 0xa8, 0x46, 0x55, 0x51, 0xbe, 0x1e };
 	uint8_t sel = in8(in), fis[0x50] = { 0x27, 0x80 };
 	uint64_t port = 0x100 + (sel & 1) * 0x80UL;
 	uint32_t slot = in8(in) & 31, nprd = in8(in) & 15, val;
@@ -448,12 +448,12 @@ pci_op(struct input *in)
 		break;
 	case 2:
 		mem_write(ECAM + (uint64_t)slot * 0x8000 + (uint64_t)off +
-			((sel & 0x40) != 0 ? in16(in) : 0UL), 1 << (in8(in) & 3),
-		    in_value(in));
+			((sel & 0x40) != 0 ? in16(in) : 0UL),
+		    1 << (in8(in) & 3), in_value(in));
 		break;
 	default:
-		(void)mem_read(ECAM + (in32(in) & 0xfffffff),
-		    1 << (in8(in) & 3));
+		(void)mem_read(
+		    ECAM + (in32(in) & 0xfffffff), 1 << (in8(in) & 3));
 		break;
 	}
 }
@@ -463,8 +463,8 @@ static const struct fuzz_target pci = {
 	.settings = { "-s 0,hostbridge", "-s 3,nvme,ram=1", "-s 4,virtio-rnd",
 	    "-s 5,e1000,wire", "-s 6,virtio-blk,disk", "-s 31,lpc", NULL },
 	.ports = { { 0xcf8, 8 }, { 0x2000, 255 }, { 0, 255 } },
-	.mmio = { { 0xc0000000, 0xffff }, { ECAM, 0xffff },
-	    { LAPIC, 0x1000 }, { 0xf2000000, 0xffff } },
+	.mmio = { { 0xc0000000, 0xffff }, { ECAM, 0xffff }, { LAPIC, 0x1000 },
+	    { 0xf2000000, 0xffff } },
 	.init = make_disk,
 	.op = pci_op,
 };

@@ -149,8 +149,8 @@ start(uint32_t identity)
 	struct {
 		uint16_t limit;
 		uint32_t base;
-	} __attribute__((__packed__)) ptr = { sizeof(idt) - 1,
-		(uint32_t)(uintptr_t)idt };
+	} __attribute__((__packed__))
+	ptr = { sizeof(idt) - 1, (uint32_t)(uintptr_t)idt };
 
 	outb(0x21, 0xff);
 	outb(0xa1, 0xff);

@@ -34,8 +34,7 @@ used(void)
 {
 	uint32_t end = qsize * 16 + 4 + qsize * 2 + 2;
 
-	return ((volatile uint16_t *)(void *)(ring +
-	    ((end + 4095) & ~4095u)));
+	return ((volatile uint16_t *)(void *)(ring + ((end + 4095) & ~4095u)));
 }
 
 static void

@@ -31,8 +31,8 @@ used(struct queue *q)
 {
 	uint32_t end = q->size * 16 + 4 + q->size * 2 + 2;
 
-	return ((volatile uint16_t *)(void *)(q->ring +
-	    ((end + 4095) & ~4095u)));
+	return (
+	    (volatile uint16_t *)(void *)(q->ring + ((end + 4095) & ~4095u)));
 }
 
 static void

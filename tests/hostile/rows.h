@@ -12,10 +12,10 @@ struct row {
 	const char *id;
 	void (*play)(void);
 };
-#define ROW(name)                                                           \
-	static void play_##name(void);                                      \
-	static const struct row row_##name = { #name, play_##name };        \
-	DATA_SET(row_set, row_##name);                                      \
+#define ROW(name)                                                    \
+	static void play_##name(void);                               \
+	static const struct row row_##name = { #name, play_##name }; \
+	DATA_SET(row_set, row_##name);                               \
 	static void play_##name(void)
 
 #define DISK_BYTES (4UL << 20)

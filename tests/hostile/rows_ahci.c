@@ -331,7 +331,8 @@ ROW(A06_atapi)
 	acmd[2] = acmd[8] = 0;
 	acmd[4] = 18;
 	CHECK(packet(acmd, 18) == 0);
-	CHECK((ram_get(DATA + 2, 1) & 15) == 5 && ram_get(DATA + 12, 1) == 0x21);
+	CHECK(
+	    (ram_get(DATA + 2, 1) & 15) == 5 && ram_get(DATA + 12, 1) == 0x21);
 	memset(acmd, 0xff, sizeof(acmd));
 	acmd[0] = 0xa8;
 	CHECK(packet(acmd, 2048) == IS_TFE);

@@ -56,8 +56,7 @@ ctl_connect(void)
 	s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s",
 	    machine_file("vmm/guest/ctl"));
-	CHECK(s >= 0 &&
-	    connect(s, (struct sockaddr *)&sun, sizeof(sun)) == 0);
+	CHECK(s >= 0 && connect(s, (struct sockaddr *)&sun, sizeof(sun)) == 0);
 	return (s);
 }
 
@@ -91,8 +90,8 @@ ctl_good(void)
 	} arg = { 0 };
 	const struct vmm_ioctl *ioc = vmm_ioctl_find(VM_GET_TOPOLOGY);
 
-	CHECK(ctl_send(VM_GET_TOPOLOGY, (uint32_t)ioc->size, &arg,
-		  ioc->size) == 0);
+	CHECK(ctl_send(VM_GET_TOPOLOGY, (uint32_t)ioc->size, &arg, ioc->size) ==
+	    0);
 }
 
 ROW(C01_control_socket)
@@ -243,8 +242,8 @@ ROW(S01_state_indexes)
 	for (cls = 0; cls < 64; cls++) {
 		len = -1;
 		for (int vcpuid = -1; vcpuid < 1 && len < 0; vcpuid++)
-			len = vm_data_read(machine_ctx(), vcpuid,
-			    (uint16_t)cls, 1, good, sizeof(good));
+			len = vm_data_read(machine_ctx(), vcpuid, (uint16_t)cls,
+			    1, good, sizeof(good));
 		if (len <= 0)
 			continue;
 		took++;
@@ -259,9 +258,9 @@ ROW(S01_state_indexes)
 					    vcpuid, (uint16_t)cls, 1, buf,
 					    (size_t)len);
 				for (int p = 0; p < 8; p++) {
-					static const int ports[] = { 0x20,
-						0x21, 0xa0, 0x40, 0x42, 0x61,
-						0x71, 0x408 };
+					static const int ports[] = { 0x20, 0x21,
+						0xa0, 0x40, 0x42, 0x61, 0x71,
+						0x408 };
 
 					(void)pio_in(ports[p], 1);
 				}

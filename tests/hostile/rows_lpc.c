@@ -130,8 +130,9 @@ fwcfg_dma(uint64_t gpa, uint32_t control, uint32_t len, uint64_t addr)
 	}
 	pio_out(0x514, 4, __builtin_bswap32((uint32_t)(gpa >> 32)));
 	pio_out(0x518, 4, __builtin_bswap32((uint32_t)gpa));
-	return (gpa < RAM_SIZE - 15 ?
-		__builtin_bswap32((uint32_t)ram_get(gpa, 4)) : 1);
+	return (gpa < RAM_SIZE - 15
+		? __builtin_bswap32((uint32_t)ram_get(gpa, 4))
+		: 1);
 }
 
 ROW(F04_fw_cfg)
@@ -330,8 +331,8 @@ uart(void)
 
 ROW(F03_clocks_and_uart)
 {
-	static const char *const settings[] = { "-s 0,hostbridge",
-		"-s 31,lpc", "lpc.com1.path=socket,com1", NULL };
+	static const char *const settings[] = { "-s 0,hostbridge", "-s 31,lpc",
+		"lpc.com1.path=socket,com1", NULL };
 	int64_t start = now_us();
 
 	CHECK(chdir(machine_file(".")) == 0);

@@ -152,8 +152,8 @@ leave(const char *const *settings, const char *name)
 
 ROW(own_uart_client_leaves)
 {
-	static const char *const settings[] = { "-s 0,hostbridge",
-		"-s 31,lpc", "lpc.com1.path=socket,com1", NULL };
+	static const char *const settings[] = { "-s 0,hostbridge", "-s 31,lpc",
+		"lpc.com1.path=socket,com1", NULL };
 
 	leave(settings, "com1");
 }
@@ -173,8 +173,8 @@ ROW(own_net_frame_at_the_end)
 	int i;
 
 	for (i = 0; i < 60; i++) {
-		machine_up((const char *[]) { "-s 0,hostbridge", cards[i % 2],
-		    NULL });
+		machine_up(
+		    (const char *[]) { "-s 0,hostbridge", cards[i % 2], NULL });
 		if (i % 2 == 0)
 			e1000_on(0);
 		inject(60);

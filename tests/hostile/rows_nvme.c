@@ -100,8 +100,8 @@ queues_on(void)
 {
 	controller_on();
 	CHECK(ADMIN(5, 0, CQ, 0, { 1 | (ENTRIES - 1) << 16, 3 }) == 0);
-	CHECK(ADMIN(1, 0, SQ, 0, { 1 | (ENTRIES - 1) << 16, 1 | 1 << 16 }) ==
-	    0);
+	CHECK(
+	    ADMIN(1, 0, SQ, 0, { 1 | (ENTRIES - 1) << 16, 1 | 1 << 16 }) == 0);
 }
 
 static void
@@ -133,16 +133,15 @@ ROW(B23_nvme_logpage)
 			for (n = 0; n < 4; n++) {
 				memset(ram(DATA, 16384), 0xcc, 16384);
 				/* NUMD is 32 bits in two registers. */
-				(void)ADMIN(2, 0xffffffff, DATA,
-				    DATA + 4096, { logs[i] | (n & 1 ?
-					0xffff0000u : n << 16),
+				(void)ADMIN(2, 0xffffffff, DATA, DATA + 4096,
+				    { logs[i] | (n & 1 ? 0xffff0000u : n << 16),
 					n > 2 ? 0xffff : 0, off });
 				CHECK(ram_get(DATA + 4096, 8) ==
 				    0xccccccccccccccccUL);
 			}
 		}
-		CHECK(ADMIN(2, 0, DATA, 0, { logs[i], 0, 0xfffffffc,
-			  0xffffffff }) == FIELD);
+		CHECK(ADMIN(2, 0, DATA, 0,
+			  { logs[i], 0, 0xfffffffc, 0xffffffff }) == FIELD);
 		CHECK(ADMIN(2, 0, DATA, 0, { logs[i], 0, 4096 }) == FIELD);
 	}
 	CHECK(ADMIN(2, 0, DATA, 0, { 0x80 }) == 0x109);
@@ -193,8 +192,8 @@ fill_list(uint64_t gpa, int n)
 	int i;
 
 	for (i = 0; i < n; i++)
-		ram_put(gpa + (uint64_t)i * 8,
-		    DATA + (uint64_t)(i % 16) * 4096, 8);
+		ram_put(
+		    gpa + (uint64_t)i * 8, DATA + (uint64_t)(i % 16) * 4096, 8);
 }
 
 ROW(B42_nvme_prplist_512)
@@ -222,8 +221,7 @@ ROW(B43_nvme_prp_cross)
 	CHECK(IO(2, 1, DATA + 0xf00, DATA + 0x8000, { 9, 0, 0 }) == 0);
 	CHECK(ram_get(DATA + 0xf00, 1) == 9 && ram_get(DATA + 0xfff, 1) == 9);
 	CHECK(ram_get(DATA + 0x1000, 1) == 0xcc);
-	CHECK(ram_get(DATA + 0x8000, 1) == 9 &&
-	    ram_get(DATA + 0x80ff, 1) == 9);
+	CHECK(ram_get(DATA + 0x8000, 1) == 9 && ram_get(DATA + 0x80ff, 1) == 9);
 	CHECK(ram_get(DATA + 0x8100, 1) == 0xcc);
 	/* IDENTIFY over two pages, too. */
 	CHECK(ADMIN(6, 0, DATA + 0xff0, DATA + 0x9000, { 1 }) == 0);
@@ -293,7 +291,7 @@ ROW(N01_queue_commands)
 	reg_write(0, 0x100c, 5);
 	queues_on();
 	for (n = 0; n < 256; n++)
-		(void)ADMIN(n, 0, 0, 0, { n }) ;
+		(void)ADMIN(n, 0, 0, 0, { n });
 	queues_on();
 	good_read();
 	machine_down();
@@ -392,8 +390,9 @@ ROW(N05_reset_inflight)
 	fill_list(LIST, 511);
 	for (i = 0; i < 60; i++) {
 		for (j = 0; j < 8; j++)
-			put_command(1, &(struct command) { 2, 1, DATA, LIST,
-			    { 0, 0, 127 } });
+			put_command(1,
+			    &(struct command) {
+				2, 1, DATA, LIST, { 0, 0, 127 } });
 		reg_write(0, 0x1008, tail[1]);
 		if ((i & 1) != 0)
 			reg_write(0, 0x14, 0);
@@ -441,8 +440,8 @@ ROW(D01_image_formats)
 		CHECK(IO(1, 1, DATA, 0, { 0, 0, 0 }) == 0);
 		CHECK(IO(0, 1, 0, 0, { 0 }) == 0);
 		machine_down();
-		machine_up((const char *[]) { "-s 0,hostbridge",
-		    "-s 3,nvme,disk,sectsz=512", NULL });
+		machine_up((const char *[]) {
+		    "-s 0,hostbridge", "-s 3,nvme,disk,sectsz=512", NULL });
 		queues_on();
 		CHECK(IO(2, 1, DATA, 0, { 0, 0, 0 }) == 0);
 		CHECK(memcmp(sector, ram(DATA, 512), 512) == 0);

@@ -14,8 +14,7 @@
 #define RND_IO 0x1af4u /* vendor of virtio devices */
 
 static const char *const four[] = { "-s 0,hostbridge", "-s 3,nvme,ram=1",
-	"-s 4,virtio-rnd", "-s 5,e1000", "-s 6,nvme,ram=1", "-s 31,lpc",
-	NULL };
+	"-s 4,virtio-rnd", "-s 5,e1000", "-s 6,nvme,ram=1", "-s 31,lpc", NULL };
 
 static void
 four_devices(void)
@@ -33,12 +32,12 @@ nvme_at(uint64_t addr)
 
 ROW(B02_map_gpa_wrap)
 {
-	static const uint64_t bad[][2] = { { RAM_SIZE, 1 },
-		{ RAM_SIZE - 1, 2 }, { 0, RAM_SIZE + 1 }, { ~0UL, 1 },
-		{ ~0UL, 2 }, { ~0UL - 4095, 4096 }, { 1, ~0UL },
-		{ RAM_SIZE - 1, ~0UL }, { 0x1000, ~0UL - 0xfff },
-		{ ~0UL - 15, 17 }, { 1UL << 63, 1UL << 63 },
-		{ 0xfee00000, 4 }, { ECAM, 4 }, { 4UL << 30, 1 } };
+	static const uint64_t bad[][2] = { { RAM_SIZE, 1 }, { RAM_SIZE - 1, 2 },
+		{ 0, RAM_SIZE + 1 }, { ~0UL, 1 }, { ~0UL, 2 },
+		{ ~0UL - 4095, 4096 }, { 1, ~0UL }, { RAM_SIZE - 1, ~0UL },
+		{ 0x1000, ~0UL - 0xfff }, { ~0UL - 15, 17 },
+		{ 1UL << 63, 1UL << 63 }, { 0xfee00000, 4 }, { ECAM, 4 },
+		{ 4UL << 30, 1 } };
 	size_t i;
 
 	one_device("virtio-rnd");
@@ -149,7 +148,8 @@ ROW(P02_bar_over_everything)
 		move(3, home);
 		CHECK(nvme_at(home));
 	}
-	/* Onto another one: the first keeps the place, the second comes back. */
+	/* Onto another one: the first keeps the place, the second comes back.
+	 */
 	move(3, other);
 	CHECK(nvme_at(other) && !nvme_at(home));
 	move(6, home);

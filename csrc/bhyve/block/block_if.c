@@ -30,8 +30,8 @@ blockif_legacy_config(nvlist_t *nvl, const char *opts)
 	if (comma == NULL)
 		return (set_config_value_node(nvl, "path", opts));
 	path = strndup(opts, (size_t)(comma - opts));
-	error = path == NULL ? ENOMEM :
-			       set_config_value_node(nvl, "path", path);
+	error =
+	    path == NULL ? ENOMEM : set_config_value_node(nvl, "path", path);
 	free(path);
 	if (error != 0)
 		return (-1);
@@ -108,8 +108,7 @@ open_image(struct blockif_ctxt *bc, nvlist_t *nvl)
 	how.backing = get_config_bool_node_default(nvl, "backing", false);
 	how.ro = get_config_bool_node_default(nvl, "ro", false);
 	if (overlay && how.ro) {
-		EPRINTLN("%s: overlay and ro exclude each other",
-		    bc->bc_path);
+		EPRINTLN("%s: overlay and ro exclude each other", bc->bc_path);
 		return (EINVAL);
 	}
 	how.ro |= overlay;
@@ -121,8 +120,8 @@ open_image(struct blockif_ctxt *bc, nvlist_t *nvl)
 		bc->bc_image = blk_qcow2_open(&how);
 		bc->bc_fixed = true;
 	} else {
-		EPRINTLN("%s: format %s is not raw or qcow2", bc->bc_path,
-		    format);
+		EPRINTLN(
+		    "%s: format %s is not raw or qcow2", bc->bc_path, format);
 		return (EINVAL);
 	}
 	if (overlay && bc->bc_image != NULL)
@@ -172,8 +171,7 @@ blockif_open(nvlist_t *nvl, const char *ident)
 		bc->bc_candelete = false;
 	error = blockif_start_workers(bc);
 	if (error != 0) {
-		EPRINTLN("block_if: cannot start threads: %s",
-		    strerror(error));
+		EPRINTLN("block_if: cannot start threads: %s", strerror(error));
 		goto fail;
 	}
 	return (bc);
@@ -291,8 +289,8 @@ blockif_psectsz(struct blockif_ctxt *bc, int *size, int *off)
 int
 blockif_unit(struct blockif_ctxt *bc)
 {
-	return (bc->bc_image->bi_unit != 0 ? bc->bc_image->bi_unit :
-					     bc->bc_psectsz);
+	return (bc->bc_image->bi_unit != 0 ? bc->bc_image->bi_unit
+					   : bc->bc_psectsz);
 }
 
 int

@@ -22,8 +22,8 @@ struct blk_image;
 struct blk_ops {
 	int (*bo_read)(struct blk_image *bi, const struct iovec *iov, int niov,
 	    int64_t offset, size_t len);
-	int (*bo_write)(struct blk_image *bi, const struct iovec *iov,
-	    int niov, int64_t offset, size_t len);
+	int (*bo_write)(struct blk_image *bi, const struct iovec *iov, int niov,
+	    int64_t offset, size_t len);
 	/* A read that waits for no device; EAGAIN: it would.  May be NULL. */
 	int (*bo_tryread)(struct blk_image *bi, const struct iovec *iov,
 	    int niov, int64_t offset, size_t len);
@@ -48,7 +48,7 @@ struct blk_image {
 	bool bi_zeroes; /* what was deleted reads as zeroes */
 	bool bi_isblk;	/* a block device: bi_sectsz is its smallest one */
 	int bi_sectsz, bi_psectsz, bi_psectoff;
-	int bi_unit; /* what is deleted at once; 0: a physical sector */
+	int bi_unit;	 /* what is deleted at once; 0: a physical sector */
 	int64_t bi_size; /* when it was opened */
 };
 
@@ -56,12 +56,12 @@ struct blk_image {
 struct blk_open {
 	const char *path;
 	bool ro;
-	bool nocache;	/* by O_DIRECT */
-	bool sync;	/* by O_SYNC */
-	bool backing;	/* backing files may be opened */
-	int depth;	/* of a backing chain */
+	bool nocache;		      /* by O_DIRECT */
+	bool sync;		      /* by O_SYNC */
+	bool backing;		      /* backing files may be opened */
+	int depth;		      /* of a backing chain */
 	const struct blk_open *above; /* the image that this one backs */
-	uint64_t dev, ino; /* of the open file, for those below */
+	uint64_t dev, ino;	      /* of the open file, for those below */
 };
 
 struct blk_image *blk_raw_open(const struct blk_open *how);

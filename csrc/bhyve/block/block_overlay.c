@@ -39,9 +39,9 @@ to_overlay(struct blk_image *bi)
 static bool
 present(struct blk_overlay *o, int64_t granule)
 {
-	return ((atomic_load_explicit(&o->o_present[granule / 64],
-		     memory_order_acquire) >>
-		    (granule % 64) &
+	return ((atomic_load_explicit(
+		     &o->o_present[granule / 64], memory_order_acquire) >>
+			(granule % 64) &
 		    1) != 0);
 }
 
@@ -77,8 +77,8 @@ own_transfer(struct blk_overlay *o, bool write, const struct iovec *iov,
 
 	for (error = i = 0; i < niov && error == 0; i++) {
 		error = write ? blk_pwrite(o->o_fd, iov[i].iov_base,
-				    iov[i].iov_len, offset) :
-				blk_pread(o->o_fd, iov[i].iov_base,
+				    iov[i].iov_len, offset)
+			      : blk_pread(o->o_fd, iov[i].iov_base,
 				    iov[i].iov_len, offset);
 		offset += (int64_t)iov[i].iov_len;
 	}
@@ -103,8 +103,8 @@ overlay_read(struct blk_image *bi, const struct iovec *iov, int niov,
 			error = own_transfer(
 			    o, false, part, count, offset + (int64_t)done);
 		else
-			error = o->o_base->bi_ops->bo_read(o->o_base, part,
-			    count, offset + (int64_t)done, n);
+			error = o->o_base->bi_ops->bo_read(
+			    o->o_base, part, count, offset + (int64_t)done, n);
 	}
 	return (error);
 }
@@ -120,10 +120,10 @@ overlay_tryread(struct blk_image *bi, const struct iovec *iov, int niov,
 	if (len == 0 || run_length(o, offset, len, &mine) != len)
 		return (EAGAIN);
 	if (!mine)
-		return (base->bi_ops->bo_tryread == NULL ?
-			EAGAIN :
-			base->bi_ops->bo_tryread(
-			    base, iov, niov, offset, len));
+		return (base->bi_ops->bo_tryread == NULL
+			? EAGAIN
+			: base->bi_ops->bo_tryread(
+			      base, iov, niov, offset, len));
 	if (preadv2(o->o_fd, iov, niov, offset, RWF_NOWAIT) != (ssize_t)len)
 		return (EAGAIN);
 	return (0);
@@ -203,9 +203,9 @@ zero_granules(struct blk_overlay *o, int64_t first, int64_t last)
 
 	pthread_mutex_lock(&o->o_mtx);
 	error = fallocate(o->o_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		    first * GRANULE, (last - first) * GRANULE) == 0 ?
-	    0 :
-	    errno;
+		    first * GRANULE, (last - first) * GRANULE) == 0
+	    ? 0
+	    : errno;
 	if (error == 0)
 		set_present(o, first, last);
 	pthread_mutex_unlock(&o->o_mtx);
@@ -223,17 +223,16 @@ overlay_zero(struct blk_image *bi, int64_t offset, size_t len, bool unmap)
 
 	end = offset + (int64_t)len;
 	first = (offset + GRANULE - 1) / GRANULE;
-	last = end == bi->bi_size ? (end + GRANULE - 1) / GRANULE :
-				    end / GRANULE;
+	last =
+	    end == bi->bi_size ? (end + GRANULE - 1) / GRANULE : end / GRANULE;
 	if (first >= last) {
 		/* Parts of two granules at most. */
 		for (error = 0; offset < end && error == 0;
-		    offset += (int64_t)iov.iov_len) {
+		     offset += (int64_t)iov.iov_len) {
 			iov.iov_len = GRANULE - (size_t)(offset % GRANULE);
 			if ((int64_t)iov.iov_len > end - offset)
 				iov.iov_len = (size_t)(end - offset);
-			error =
-			    overlay_write(bi, &iov, 1, offset, iov.iov_len);
+			error = overlay_write(bi, &iov, 1, offset, iov.iov_len);
 		}
 		return (error);
 	}
@@ -243,8 +242,7 @@ overlay_zero(struct blk_image *bi, int64_t offset, size_t len, bool unmap)
 		error = overlay_write(bi, &iov, 1, offset, iov.iov_len);
 	if (error == 0 && last * GRANULE < end) {
 		iov.iov_len = (size_t)(end - last * GRANULE);
-		error =
-		    overlay_write(bi, &iov, 1, last * GRANULE, iov.iov_len);
+		error = overlay_write(bi, &iov, 1, last * GRANULE, iov.iov_len);
 	}
 	return (error);
 }

@@ -107,8 +107,8 @@ transfer(int fd, bool write, const struct iovec *iov, int niov, int64_t offset,
 	struct iovec rest[BLOCKIF_IOV_MAX];
 	ssize_t n;
 
-	n = write ? pwritev(fd, iov, niov, offset) :
-		    preadv(fd, iov, niov, offset);
+	n = write ? pwritev(fd, iov, niov, offset)
+		  : preadv(fd, iov, niov, offset);
 	if (n == (ssize_t)len)
 		return (0);
 	memcpy(rest, iov, (size_t)niov * sizeof(*iov));
@@ -120,13 +120,13 @@ transfer(int fd, bool write, const struct iovec *iov, int niov, int64_t offset,
 		if (n > 0) {
 			len -= (size_t)n;
 			offset += n;
-			niov = (int)seek_iov(
-			    rest, (size_t)niov, rest, (size_t)n);
+			niov =
+			    (int)seek_iov(rest, (size_t)niov, rest, (size_t)n);
 		}
 		if (len == 0)
 			return (0);
-		n = write ? pwritev(fd, rest, niov, offset) :
-			    preadv(fd, rest, niov, offset);
+		n = write ? pwritev(fd, rest, niov, offset)
+			  : preadv(fd, rest, niov, offset);
 	}
 }
 
@@ -148,14 +148,13 @@ transfer_bounce(struct blk_raw *r, bool write, const struct iovec *iov,
 			n = len - done;
 		if (write) {
 			iov_to_buf(iov, (size_t)niov, done, bounce, n);
-			error = blk_pwrite(r->r_direct_fd, bounce, n,
-			    offset + (int64_t)done);
+			error = blk_pwrite(
+			    r->r_direct_fd, bounce, n, offset + (int64_t)done);
 		} else {
-			error = blk_pread(r->r_direct_fd, bounce, n,
-			    offset + (int64_t)done);
+			error = blk_pread(
+			    r->r_direct_fd, bounce, n, offset + (int64_t)done);
 			if (error == 0)
-				buf_to_iov(
-				    bounce, n, iov, (size_t)niov, done);
+				buf_to_iov(bounce, n, iov, (size_t)niov, done);
 		}
 	}
 	free(bounce);
@@ -186,8 +185,8 @@ raw_transfer(struct blk_image *bi, bool write, const struct iovec *iov,
 	if (r->r_direct_fd >= 0 &&
 	    ((offset | (int64_t)len) & (r->r_direct_align - 1)) == 0) {
 		if (!buffers_aligned(iov, niov, r->r_direct_align))
-			return (transfer_bounce(
-			    r, write, iov, niov, offset, len));
+			return (
+			    transfer_bounce(r, write, iov, niov, offset, len));
 		fd = r->r_direct_fd;
 	}
 	return (transfer(fd, write, iov, niov, offset, len));
@@ -235,9 +234,9 @@ raw_delete(struct blk_image *bi, int64_t offset, size_t len)
 	if (bi->bi_isblk)
 		return (ioctl(fd, BLKDISCARD, range) == 0 ? 0 : errno);
 	return (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		    offset, (off_t)len) == 0 ?
-		0 :
-		errno);
+		    offset, (off_t)len) == 0
+		? 0
+		: errno);
 }
 
 /* For file systems that know no better way. */
@@ -267,9 +266,8 @@ raw_zero(struct blk_image *bi, int64_t offset, size_t len, bool unmap)
 			return (0);
 	} else if (fallocate(r->r_fd,
 		       FALLOC_FL_KEEP_SIZE |
-			   (unmap && bi->bi_candelete ?
-				   FALLOC_FL_PUNCH_HOLE :
-				   FALLOC_FL_ZERO_RANGE),
+			   (unmap && bi->bi_candelete ? FALLOC_FL_PUNCH_HOLE
+						      : FALLOC_FL_ZERO_RANGE),
 		       offset, (off_t)len) == 0) {
 		return (0);
 	}
@@ -285,11 +283,10 @@ raw_size(struct blk_image *bi)
 	uint64_t size;
 
 	if (bi->bi_isblk)
-		return (ioctl(to_raw(bi)->r_fd, BLKGETSIZE64, &size) == 0 ?
-			(int64_t)size :
-			bi->bi_size);
-	return (
-	    fstat(to_raw(bi)->r_fd, &sb) == 0 ? sb.st_size : bi->bi_size);
+		return (ioctl(to_raw(bi)->r_fd, BLKGETSIZE64, &size) == 0
+			? (int64_t)size
+			: bi->bi_size);
+	return (fstat(to_raw(bi)->r_fd, &sb) == 0 ? sb.st_size : bi->bi_size);
 }
 
 static int

@@ -15,9 +15,9 @@ check_range(struct blockif_ctxt *bc, off_t offset, ssize_t len)
 	int64_t size;
 
 	size = atomic_load(&bc->bc_size);
-	return (offset < 0 || len < 0 || offset > size || len > size - offset ?
-		EINVAL :
-		0);
+	return (offset < 0 || len < 0 || offset > size || len > size - offset
+		? EINVAL
+		: 0);
 }
 
 static int
@@ -81,9 +81,9 @@ blockif_proc(struct blockif_ctxt *bc, struct blockif_req *br)
 		error = do_transfer(bc, op == BOP_WRITE, br);
 		break;
 	case BOP_FLUSH:
-		error = bc->bc_rdonly ?
-		    0 :
-		    bc->bc_image->bi_ops->bo_flush(bc->bc_image);
+		error = bc->bc_rdonly
+		    ? 0
+		    : bc->bc_image->bi_ops->bo_flush(bc->bc_image);
 		break;
 	default:
 		error = do_range(bc, op == BOP_ZERO, br);
@@ -253,7 +253,8 @@ blockif_cancel(struct blockif_ctxt *bc, struct blockif_req *breq)
 
 	error = EINVAL;
 	pthread_mutex_lock(&bc->bc_mtx);
-	TAILQ_FOREACH (br, &bc->bc_pendq, br_link) {
+	TAILQ_FOREACH(br, &bc->bc_pendq, br_link)
+	{
 		if (br == breq)
 			break;
 	}

@@ -29,7 +29,6 @@
 #define LOCK_PERM_WRITE 1
 #define LOCK_PERM_RESIZE 3
 
-
 static int refuse(const char *path, const char *fmt, ...)
     __attribute__((__format__(printf, 2, 3)));
 
@@ -71,8 +70,8 @@ qcow2_broken(struct qcow2 *q, const char *what)
 		q->q_incompat |= QCOW2_CORRUPT;
 		bits = htobe64(q->q_incompat);
 		(void)qcow2_header_write(q,
-		    offsetof(struct qcow2_header, incompatible_features),
-		    &bits, sizeof(bits));
+		    offsetof(struct qcow2_header, incompatible_features), &bits,
+		    sizeof(bits));
 	}
 	return (EIO);
 }
@@ -95,9 +94,9 @@ read_header(struct opening *o)
 	struct qcow2 *q = o->q;
 	size_t len;
 
-	len = q->q_file->bi_size < (int64_t)sizeof(*h) ?
-	    (size_t)q->q_file->bi_size :
-	    sizeof(*h);
+	len = q->q_file->bi_size < (int64_t)sizeof(*h)
+	    ? (size_t)q->q_file->bi_size
+	    : sizeof(*h);
 	if (len < offsetof(struct qcow2_header, incompatible_features) ||
 	    blk_pread(q->q_fd, h, len, 0) != 0)
 		return (refuse(path, "too short for a header"));
@@ -123,8 +122,7 @@ read_header(struct opening *o)
 		return (0);
 	}
 	if (h->version != 3)
-		return (refuse(
-		    path, "version %u is not 2 or 3", h->version));
+		return (refuse(path, "version %u is not 2 or 3", h->version));
 	if (len < offsetof(struct qcow2_header, compression_type))
 		return (refuse(path, "too short for a header"));
 	h->incompatible_features = be64toh(h->incompatible_features);
@@ -143,16 +141,14 @@ check_features(struct opening *o)
 	if (o->h.crypt_method != 0)
 		return (refuse(path, "encrypted images are not supported"));
 	if ((bits & QCOW2_EXTERNAL) != 0)
-		return (
-		    refuse(path, "external data files are not supported"));
+		return (refuse(path, "external data files are not supported"));
 	if ((bits & QCOW2_COMPRESSION) != 0)
 		return (refuse(path,
 		    "only zlib's compression is supported (type 0), not "
 		    "type %u",
 		    o->h.compression_type));
 	if ((bits & QCOW2_EXTL2) != 0)
-		return (refuse(
-		    path, "extended L2 entries are not supported"));
+		return (refuse(path, "extended L2 entries are not supported"));
 	bits &= ~(QCOW2_DIRTY | QCOW2_CORRUPT);
 	if (bits != 0)
 		return (refuse(path, "unknown incompatible features 0x%jx",
@@ -184,19 +180,17 @@ check_layout(struct opening *o)
 	q->q_l2_bits = h->cluster_bits - 3;
 	q->q_ref_order = h->refcount_order;
 	q->q_ref_bits = h->cluster_bits + 3 - h->refcount_order;
-	if (h->header_length % 8 != 0 ||
-	    h->header_length > q->q_cluster_size ||
+	if (h->header_length % 8 != 0 || h->header_length > q->q_cluster_size ||
 	    h->header_length < (h->version == 2 ? 72 : 104))
-		return (refuse(
-		    path, "header of %u bytes", h->header_length));
+		return (refuse(path, "header of %u bytes", h->header_length));
 	span = q->q_cluster_size << q->q_l2_bits;
 	if (h->size > (uint64_t)INT64_MAX - span)
 		return (refuse(path, "disk of %ju bytes is too large",
 		    (uintmax_t)h->size));
 	need = (h->size + span - 1) / span;
 	if (h->l1_size > QCOW2_MAX_L1 / 8)
-		return (refuse(path, "L1 table of %u entries is too large",
-		    h->l1_size));
+		return (refuse(
+		    path, "L1 table of %u entries is too large", h->l1_size));
 	if (h->l1_size < need)
 		return (refuse(path,
 		    "L1 table of %u entries is too small for %ju bytes",
@@ -207,26 +201,24 @@ check_layout(struct opening *o)
 		return (refuse(path, "refcount table of %u clusters",
 		    h->refcount_table_clusters));
 	if (h->nb_snapshots > 65536)
-		return (refuse(
-		    path, "%u snapshots are too many", h->nb_snapshots));
+		return (
+		    refuse(path, "%u snapshots are too many", h->nb_snapshots));
 	return (0);
 }
 
 /* A part of the file that begins a cluster. */
 static int
-check_place(
-    struct opening *o, const char *what, uint64_t offset, uint64_t len)
+check_place(struct opening *o, const char *what, uint64_t offset, uint64_t len)
 {
 	struct qcow2 *q = o->q;
 	uint64_t size = (uint64_t)q->q_file->bi_size;
 
 	if ((offset & (q->q_cluster_size - 1)) != 0 || offset == 0)
-		return (refuse(o->how->path, "%s at 0x%jx is not aligned",
-		    what, (uintmax_t)offset));
-	if (offset >= size || len > size - offset)
-		return (refuse(o->how->path,
-		    "%s at 0x%jx is outside the file", what,
+		return (refuse(o->how->path, "%s at 0x%jx is not aligned", what,
 		    (uintmax_t)offset));
+	if (offset >= size || len > size - offset)
+		return (refuse(o->how->path, "%s at 0x%jx is outside the file",
+		    what, (uintmax_t)offset));
 	return (0);
 }
 
@@ -238,8 +230,8 @@ read_extensions(struct opening *o)
 	uint64_t end, pos;
 	size_t n;
 
-	end = o->h.backing_file_offset != 0 ? o->h.backing_file_offset :
-					      o->q->q_cluster_size;
+	end = o->h.backing_file_offset != 0 ? o->h.backing_file_offset
+					    : o->q->q_cluster_size;
 	if (o->h.backing_file_size > MAX_NAME ||
 	    end > o->q->q_cluster_size - o->h.backing_file_size ||
 	    (o->h.backing_file_offset == 0 && o->h.backing_file_size != 0))
@@ -257,11 +249,11 @@ read_extensions(struct opening *o)
 		if (be32toh(ext[0]) == EXT_END)
 			break;
 		if (n > end - pos)
-			return (refuse(path, "header extension of %zu bytes", n));
+			return (
+			    refuse(path, "header extension of %zu bytes", n));
 		if (be32toh(ext[0]) == EXT_BACKING_FORMAT &&
 		    (n >= sizeof(o->format) ||
-			blk_pread(o->q->q_fd, o->format, n, (int64_t)pos) !=
-			    0))
+			blk_pread(o->q->q_fd, o->format, n, (int64_t)pos) != 0))
 			return (refuse(path, "backing format of %zu bytes", n));
 		if (be32toh(ext[0]) == EXT_BITMAPS)
 			o->q->q_bitmaps = true;
@@ -284,12 +276,11 @@ load_table(struct opening *o, const char *what, uint64_t offset,
 	if (check_place(o, what, offset, entries * sizeof(*t)) != 0)
 		return (-1);
 	*table = t = malloc(entries * sizeof(*t));
-	error = t == NULL ? ENOMEM :
-			    blk_pread(o->q->q_fd, t, entries * sizeof(*t),
-				(int64_t)offset);
+	error = t == NULL
+	    ? ENOMEM
+	    : blk_pread(o->q->q_fd, t, entries * sizeof(*t), (int64_t)offset);
 	if (error != 0)
-		return (refuse(
-		    o->how->path, "%s: %s", what, strerror(error)));
+		return (refuse(o->how->path, "%s: %s", what, strerror(error)));
 	for (i = 0; i < entries; i++)
 		t[i] = be64toh(t[i]);
 	return (0);
@@ -328,8 +319,8 @@ load_tables(struct opening *o)
 	q->q_rt_size = (uint64_t)h->refcount_table_clusters *
 	    (q->q_cluster_size / sizeof(*q->q_rt));
 	q->q_rt_offset = h->refcount_table_offset;
-	if (load_table(o, "L1 table", q->q_l1_offset, q->q_l1_size,
-		&q->q_l1) != 0 ||
+	if (load_table(o, "L1 table", q->q_l1_offset, q->q_l1_size, &q->q_l1) !=
+		0 ||
 	    load_table(o, "refcount table", q->q_rt_offset, q->q_rt_size,
 		&q->q_rt) != 0)
 		return (-1);
@@ -349,8 +340,8 @@ load_tables(struct opening *o)
 	}
 	for (i = 0; i < q->q_rt_size; i++) {
 		if (q->q_rt[i] != 0 &&
-		    claim(o, "refcount block", q->q_rt[i],
-			q->q_cluster_size) != 0)
+		    claim(o, "refcount block", q->q_rt[i], q->q_cluster_size) !=
+			0)
 			return (-1);
 	}
 	return (0);
@@ -367,9 +358,9 @@ backing_path(const struct opening *o)
 	int n;
 
 	slash = strrchr(o->how->path, '/');
-	n = o->backing[0] == '/' || slash == NULL ?
-	    0 :
-	    (int)(slash + 1 - o->how->path);
+	n = o->backing[0] == '/' || slash == NULL
+	    ? 0
+	    : (int)(slash + 1 - o->how->path);
 	if (asprintf(&path, "%.*s%s", n, o->how->path, o->backing) < 0)
 		return (NULL);
 	return (path);
@@ -428,9 +419,8 @@ open_backing(struct opening *o)
 	below.path = path;
 	error = check_cycle(o, path);
 	if (error == 0) {
-		o->q->q_backing = o->format[0] == 'r' ?
-		    blk_raw_open(&below) :
-		    blk_qcow2_open(&below);
+		o->q->q_backing = o->format[0] == 'r' ? blk_raw_open(&below)
+						      : blk_qcow2_open(&below);
 		error = o->q->q_backing != NULL ? 0 : -1;
 	}
 	free(path);
@@ -441,10 +431,10 @@ open_backing(struct opening *o)
 static int
 lock_byte(int fd, short type, int byte, int len)
 {
-	struct flock fl = {
-		.l_type = type, .l_whence = SEEK_SET, .l_start = byte,
-		.l_len = len
-	};
+	struct flock fl = { .l_type = type,
+		.l_whence = SEEK_SET,
+		.l_start = byte,
+		.l_len = len };
 
 	if (fcntl(fd, F_OFD_SETLK, &fl) == 0)
 		return (0);
@@ -458,8 +448,8 @@ lock_file(struct opening *o)
 	int error;
 
 	if (q->q_image.bi_rdonly) {
-		error = lock_byte(
-		    q->q_fd, F_RDLCK, LOCK_USED + LOCK_PERM_READ, 1);
+		error =
+		    lock_byte(q->q_fd, F_RDLCK, LOCK_USED + LOCK_PERM_READ, 1);
 		if (error == 0)
 			error = lock_byte(q->q_fd, F_RDLCK,
 			    LOCK_UNSHARED + LOCK_PERM_WRITE, 1);
@@ -469,9 +459,8 @@ lock_file(struct opening *o)
 	} else {
 		error = lock_byte(q->q_fd, F_WRLCK, LOCK_USED, 200);
 	}
-	return (error == 0 ?
-		0 :
-		refuse(o->how->path, "in use by another program"));
+	return (
+	    error == 0 ? 0 : refuse(o->how->path, "in use by another program"));
 }
 
 /* ---- opening and closing ---- */
@@ -540,8 +529,8 @@ make_writable(struct opening *o)
 		q->q_incompat &= ~QCOW2_DIRTY;
 		bits = htobe64(q->q_incompat);
 		error = qcow2_header_write(q,
-		    offsetof(struct qcow2_header, incompatible_features),
-		    &bits, sizeof(bits));
+		    offsetof(struct qcow2_header, incompatible_features), &bits,
+		    sizeof(bits));
 	}
 	/* What these promise (bitmaps) does not hold any more. */
 	bits = 0;
@@ -549,9 +538,9 @@ make_writable(struct opening *o)
 		error = qcow2_header_write(q,
 		    offsetof(struct qcow2_header, autoclear_features), &bits,
 		    sizeof(bits));
-	return (error == 0 ? 0 :
-			     refuse(o->how->path, "header: %s",
-				 strerror(error)));
+	return (error == 0
+		? 0
+		: refuse(o->how->path, "header: %s", strerror(error)));
 }
 
 static int

@@ -56,7 +56,8 @@ qcow2_table_peek(struct qcow2 *q, uint64_t offset)
 {
 	struct qcow2_table *t;
 
-	LIST_FOREACH (t, bucket(q, offset), t_hash) {
+	LIST_FOREACH(t, bucket(q, offset), t_hash)
+	{
 		if (t->t_offset == offset)
 			break;
 	}
@@ -73,7 +74,7 @@ qcow2_cache_trim(struct qcow2 *q)
 	struct qcow2_table *prev, *t;
 
 	for (t = TAILQ_LAST(&q->q_lru, qcow2_lru);
-	    t != NULL && q->q_ntables >= q->q_maxtables; t = prev) {
+	     t != NULL && q->q_ntables >= q->q_maxtables; t = prev) {
 		prev = TAILQ_PREV(t, qcow2_lru, t_lru);
 		if (!t->t_dirty && !t->t_writing)
 			table_free(q, t);
@@ -112,8 +113,8 @@ qcow2_table_get(struct qcow2 *q, uint64_t offset, bool l2, int *error)
 		*error = ENOMEM;
 		return (NULL);
 	}
-	*error = blk_pread(
-	    q->q_fd, t->t_data, q->q_cluster_size, (int64_t)offset);
+	*error =
+	    blk_pread(q->q_fd, t->t_data, q->q_cluster_size, (int64_t)offset);
 	if (*error != 0) {
 		table_free(q, t);
 		return (NULL);

@@ -66,8 +66,8 @@ refer_entry(struct count *c, uint64_t entry)
 	if ((entry & QCOW2_COMPRESSED) != 0) {
 		shift = 62 - (c->q->q_cluster_bits - 8);
 		first = entry & ((1UL << shift) - 1) & ~511UL;
-		return (refer(c, first,
-		    (((entry & ~(3UL << 62)) >> shift) + 1) * 512));
+		return (refer(
+		    c, first, (((entry & ~(3UL << 62)) >> shift) + 1) * 512));
 	}
 	if ((entry & QCOW2_OFFSET) == 0)
 		return (0);
@@ -114,8 +114,8 @@ refer_l1(struct count *c, uint64_t offset, uint32_t entries)
 		return (error);
 	l1 = malloc(entries * sizeof(*l1));
 	if (l1 == NULL ||
-	    blk_pread(c->q->q_fd, l1, entries * sizeof(*l1),
-		(int64_t)offset) != 0) {
+	    blk_pread(c->q->q_fd, l1, entries * sizeof(*l1), (int64_t)offset) !=
+		0) {
 		free(l1);
 		return (wrong(c->q, "a table cannot be read"));
 	}
@@ -138,11 +138,11 @@ refer_snapshots(struct count *c)
 	for (i = 0; i < c->q->q_nsnapshots; i++) {
 		if (blk_pread(c->q->q_fd, &h, sizeof(h), (int64_t)pos) != 0)
 			return (wrong(c->q, "a snapshot cannot be read"));
-		if (refer_l1(c, be64toh(h.l1_table_offset),
-			be32toh(h.l1_size)) != 0)
+		if (refer_l1(
+			c, be64toh(h.l1_table_offset), be32toh(h.l1_size)) != 0)
 			return (-1);
-		pos += sizeof(h) + be32toh(h.extra_size) +
-		    be16toh(h.id_size) + be16toh(h.name_size);
+		pos += sizeof(h) + be32toh(h.extra_size) + be16toh(h.id_size) +
+		    be16toh(h.name_size);
 		pos = (pos + 7) & ~7UL;
 	}
 	return (refer(c, c->q->q_snapshots, pos - c->q->q_snapshots));
@@ -173,9 +173,9 @@ append_block(struct count *c, uint64_t range)
 	c->refs[c->n++] = 1;
 	entry = htobe64(q->q_rt[range]);
 	return (blk_pwrite(q->q_fd, &entry, sizeof(entry),
-		    (int64_t)(q->q_rt_offset + range * sizeof(entry))) == 0 ?
-		0 :
-		wrong(q, "it cannot be written"));
+		    (int64_t)(q->q_rt_offset + range * sizeof(entry))) == 0
+		? 0
+		: wrong(q, "it cannot be written"));
 }
 
 static bool
@@ -208,8 +208,8 @@ store_counts(struct count *c)
 		if (q->q_rt[range] == 0 && append_block(c, range) != 0)
 			return (-1);
 	}
-	limit = q->q_ref_order == 6 ? UINT64_MAX :
-				      (1UL << (1U << q->q_ref_order)) - 1;
+	limit = q->q_ref_order == 6 ? UINT64_MAX
+				    : (1UL << (1U << q->q_ref_order)) - 1;
 	block = malloc(q->q_cluster_size);
 	error = block == NULL ? wrong(q, "there is no memory") : 0;
 	for (range = 0; range < q->q_rt_size && error == 0; range++) {
@@ -219,8 +219,8 @@ store_counts(struct count *c)
 		base = range << q->q_ref_bits;
 		for (i = 0; i < 1UL << q->q_ref_bits && base + i < c->n; i++) {
 			if (c->refs[base + i] > limit)
-				error = wrong(
-				    q, "a cluster has too many users");
+				error =
+				    wrong(q, "a cluster has too many users");
 			qcow2_ref_store(q, block, i, c->refs[base + i]);
 		}
 		if (error == 0 &&
@@ -252,11 +252,11 @@ check_copied(struct count *c)
 		    c->refs[l2 >> q->q_cluster_bits] != 1)
 			error = wrong(q, "a table has two users");
 		if (error == 0 &&
-		    blk_pread(q->q_fd, table, q->q_cluster_size,
-			(int64_t)l2) != 0)
+		    blk_pread(q->q_fd, table, q->q_cluster_size, (int64_t)l2) !=
+			0)
 			error = wrong(q, "a table cannot be read");
 		for (uint64_t j = 0; j < 1UL << q->q_l2_bits && error == 0;
-		    j++) {
+		     j++) {
 			entry = be64toh(table[j]);
 			if ((entry & QCOW2_COPIED) != 0 &&
 			    (entry & QCOW2_COMPRESSED) == 0 &&

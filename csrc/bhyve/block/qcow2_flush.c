@@ -14,7 +14,7 @@ struct batch {
 	struct {
 		uint64_t offset;
 		void *data;
-	} *l2;
+	} * l2;
 	size_t nl2;
 	uint64_t *l1;
 	uint32_t l1_lo, l1_hi;
@@ -35,7 +35,8 @@ write_blocks(struct qcow2 *q)
 	struct qcow2_table *t;
 	int error;
 
-	TAILQ_FOREACH (t, &q->q_lru, t_lru) {
+	TAILQ_FOREACH(t, &q->q_lru, t_lru)
+	{
 		if (!t->t_dirty || t->t_l2)
 			continue;
 		error = blk_pwrite(q->q_fd, t->t_data, q->q_cluster_size,
@@ -55,11 +56,12 @@ collect(struct qcow2 *q, struct batch *b)
 	uint32_t i;
 
 	n = 0;
-	TAILQ_FOREACH (t, &q->q_lru, t_lru)
-		n += t->t_dirty && t->t_l2;
+	TAILQ_FOREACH(t, &q->q_lru, t_lru)
+	n += t->t_dirty && t->t_l2;
 	if (n != 0 && (b->l2 = calloc(n, sizeof(*b->l2))) == NULL)
 		return (ENOMEM);
-	TAILQ_FOREACH (t, &q->q_lru, t_lru) {
+	TAILQ_FOREACH(t, &q->q_lru, t_lru)
+	{
 		if (!t->t_dirty || !t->t_l2)
 			continue;
 		b->l2[b->nl2].data = malloc(q->q_cluster_size);

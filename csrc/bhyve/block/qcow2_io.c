@@ -27,16 +27,15 @@ read_backing(struct qcow2 *q, const struct iovec *iov, int niov,
 
 	n = 0;
 	if (b != NULL && offset < (uint64_t)b->bi_size)
-		n = (uint64_t)b->bi_size - offset < len ?
-		    (size_t)((uint64_t)b->bi_size - offset) :
-		    len;
+		n = (uint64_t)b->bi_size - offset < len
+		    ? (size_t)((uint64_t)b->bi_size - offset)
+		    : len;
 	if (n < len)
-		blk_iov_zero(
-		    part, blk_iov_part(iov, niov, n, len - n, part));
+		blk_iov_zero(part, blk_iov_part(iov, niov, n, len - n, part));
 	if (n == 0)
 		return (0);
-	return (b->bi_ops->bo_read(b, part,
-	    blk_iov_part(iov, niov, 0, n, part), (int64_t)offset, n));
+	return (b->bi_ops->bo_read(
+	    b, part, blk_iov_part(iov, niov, 0, n, part), (int64_t)offset, n));
 }
 
 static int
@@ -51,8 +50,7 @@ read_data(struct qcow2 *q, const struct iovec *iov, int niov, uint64_t host,
 	size = atomic_load(&q->q_fsize);
 	n = host >= size ? 0 : size - host < len ? size - host : len;
 	if (n < len)
-		blk_iov_zero(
-		    part, blk_iov_part(iov, niov, n, len - n, part));
+		blk_iov_zero(part, blk_iov_part(iov, niov, n, len - n, part));
 	if (n == 0)
 		return (0);
 	return (q->q_file->bi_ops->bo_read(q->q_file, part,
@@ -88,8 +86,7 @@ read_compressed(struct qcow2 *q, const struct iovec *iov, int niov,
 
 	shift = 62 - (q->q_cluster_bits - 8);
 	host = e->e_entry & ((1UL << shift) - 1);
-	len = (((e->e_entry & ~(3UL << 62)) >> shift) + 1) * 512 -
-	    (host & 511);
+	len = (((e->e_entry & ~(3UL << 62)) >> shift) + 1) * 512 - (host & 511);
 	size = atomic_load(&q->q_fsize);
 	if (host >= size)
 		return (qcow2_broken(q, "a cluster is outside the file"));
@@ -115,16 +112,16 @@ read_compressed(struct qcow2 *q, const struct iovec *iov, int niov,
 			q->q_zentry = e->e_entry;
 	}
 	if (error == 0)
-		buf_to_iov((char *)q->q_zbuf + skip, e->e_len, iov,
-		    (size_t)niov, 0);
+		buf_to_iov(
+		    (char *)q->q_zbuf + skip, e->e_len, iov, (size_t)niov, 0);
 	pthread_mutex_unlock(&q->q_zmtx);
 	return (error);
 }
 
 /* q_io is held. */
 static int
-read_locked(struct qcow2 *q, const struct iovec *iov, int niov,
-    uint64_t offset, size_t len)
+read_locked(struct qcow2 *q, const struct iovec *iov, int niov, uint64_t offset,
+    size_t len)
 {
 	struct iovec part[BLOCKIF_IOV_MAX];
 	struct qcow2_extent e;
@@ -141,8 +138,8 @@ read_locked(struct qcow2 *q, const struct iovec *iov, int niov,
 		n = blk_iov_part(iov, niov, done, e.e_len, part);
 		switch (e.e_kind) {
 		case Q_HOLE:
-			error = read_backing(
-			    q, part, n, offset + done, e.e_len);
+			error =
+			    read_backing(q, part, n, offset + done, e.e_len);
 			break;
 		case Q_ZERO:
 			blk_iov_zero(part, n);
@@ -207,9 +204,9 @@ struct alloc {
 	struct qcow2_inflight a_fly;
 	uint64_t a_offset; /* of the data, on the disk */
 	size_t a_len;
-	uint64_t a_host;  /* the first new cluster's place in the file */
-	bool a_reused;	  /* the clusters were the range's already */
-	bool a_zeroes;	  /* they are beyond what the file had */
+	uint64_t a_host; /* the first new cluster's place in the file */
+	bool a_reused;	 /* the clusters were the range's already */
+	bool a_zeroes;	 /* they are beyond what the file had */
 };
 
 static bool
@@ -217,7 +214,8 @@ in_flight(struct qcow2 *q, uint64_t first, uint64_t count)
 {
 	struct qcow2_inflight *f;
 
-	LIST_FOREACH (f, &q->q_inflight, f_link) {
+	LIST_FOREACH(f, &q->q_inflight, f_link)
+	{
 		if (first < f->f_first + f->f_count &&
 		    f->f_first < first + count)
 			return (true);
@@ -252,8 +250,8 @@ take_clusters(struct qcow2 *q, uint64_t offset, size_t len, struct alloc *a)
 	    !qcow2_set_has(
 		&q->q_meta, (entry & QCOW2_OFFSET) >> q->q_cluster_bits);
 	for (count = 1; !a->a_reused && first + count <= end &&
-	    i + count < 1UL << q->q_l2_bits;
-	    count++) {
+	     i + count < 1UL << q->q_l2_bits;
+	     count++) {
 		entry = qcow2_l2_load(t, i + count);
 		if ((qcow2_entry_kind(q, entry) == Q_DATA ||
 			qcow2_entry_kind(q, entry) == Q_ZERO) &&
@@ -383,13 +381,12 @@ write_locked(struct qcow2 *q, const struct iovec *iov, int niov,
 	for (done = 0; done < len && error == 0; done += n) {
 		pthread_mutex_lock(&q->q_mtx);
 		for (;;) {
-			error = atomic_load(&q->q_broken) ?
-			    EIO :
-			    qcow2_map(q, offset + done, len - done, &e);
+			error = atomic_load(&q->q_broken)
+			    ? EIO
+			    : qcow2_map(q, offset + done, len - done, &e);
 			if (error != 0 || (e.e_kind == Q_DATA && e.e_copied))
 				break;
-			error = take_clusters(
-			    q, offset + done, e.e_len, &a);
+			error = take_clusters(q, offset + done, e.e_len, &a);
 			if (error != EAGAIN)
 				break;
 			pthread_cond_wait(&q->q_done, &q->q_mtx);
@@ -462,9 +459,9 @@ zero_part(struct qcow2 *q, uint64_t offset, size_t len)
 	    (e.e_kind != Q_HOLE || q->q_backing != NULL)) {
 		iov.iov_base = calloc(1, len);
 		iov.iov_len = len;
-		error = iov.iov_base == NULL ?
-		    ENOMEM :
-		    write_locked(q, &iov, 1, offset, len);
+		error = iov.iov_base == NULL
+		    ? ENOMEM
+		    : write_locked(q, &iov, 1, offset, len);
 		free(iov.iov_base);
 	}
 	pthread_rwlock_unlock(&q->q_io);
@@ -508,11 +505,10 @@ zero_clusters(struct qcow2 *q, uint64_t first, uint64_t last, bool unmap)
 	/* Reads and writes that know the clusters are over. */
 	pthread_rwlock_wrlock(&q->q_io);
 	pthread_mutex_lock(&q->q_mtx);
-	for (error = 0; first < last && error == 0;
-	    first += q->q_cluster_size)
-		error = atomic_load(&q->q_broken) ?
-		    EIO :
-		    zero_cluster(q, first, unmap);
+	for (error = 0; first < last && error == 0; first += q->q_cluster_size)
+		error = atomic_load(&q->q_broken)
+		    ? EIO
+		    : zero_cluster(q, first, unmap);
 	pthread_mutex_unlock(&q->q_mtx);
 	pthread_rwlock_unlock(&q->q_io);
 	return (error);
@@ -528,12 +524,12 @@ qcow2_zero(struct blk_image *bi, int64_t offset, size_t len, bool unmap)
 	from = (uint64_t)offset;
 	end = from + len;
 	first = (from + q->q_cluster_size - 1) & ~(q->q_cluster_size - 1);
-	last = end == (uint64_t)bi->bi_size ?
-	    (end + q->q_cluster_size - 1) & ~(q->q_cluster_size - 1) :
-	    end & ~(q->q_cluster_size - 1);
+	last = end == (uint64_t)bi->bi_size
+	    ? (end + q->q_cluster_size - 1) & ~(q->q_cluster_size - 1)
+	    : end & ~(q->q_cluster_size - 1);
 	error = 0;
-	if (first >= last || (q->q_version < 3 &&
-				 (q->q_backing != NULL || !unmap))) {
+	if (first >= last ||
+	    (q->q_version < 3 && (q->q_backing != NULL || !unmap))) {
 		for (; from < end && error == 0; from += n) {
 			n = q->q_cluster_size -
 			    (from & (q->q_cluster_size - 1));

@@ -82,7 +82,7 @@ LIST_HEAD(qcow2_bucket, qcow2_table);
 
 /* A set of cluster numbers (open addressing). */
 struct qcow2_set {
-	uint64_t *s_slot; /* number + 2; 0: never used, 1: removed */
+	uint64_t *s_slot;      /* number + 2; 0: never used, 1: removed */
 	size_t s_size, s_used; /* s_used counts removed ones */
 };
 
@@ -102,7 +102,7 @@ struct qcow2 {
 	uint64_t q_incompat;
 	uint32_t q_nsnapshots;
 	uint64_t q_snapshots;
-	bool q_bitmaps; /* the image has persistent bitmaps */
+	bool q_bitmaps;	       /* the image has persistent bitmaps */
 	_Atomic bool q_broken; /* a table is wrong: no more writes */
 
 	pthread_rwlock_t q_io;
@@ -111,7 +111,7 @@ struct qcow2 {
 	pthread_mutex_t q_mtx;
 	pthread_cond_t q_done; /* a qcow2_inflight has gone */
 	LIST_HEAD(, qcow2_inflight) q_inflight;
-	uint64_t *q_l1; /* host byte order */
+	uint64_t *q_l1;			      /* host byte order */
 	uint32_t q_l1_size, q_l1_lo, q_l1_hi; /* dirty: lo <= i < hi */
 	uint64_t q_l1_offset;
 	uint64_t *q_rt; /* the refcount table, host byte order */
@@ -176,8 +176,8 @@ enum qcow2_kind { Q_HOLE, Q_ZERO, Q_DATA, Q_COMPRESSED };
 
 struct qcow2_extent {
 	enum qcow2_kind e_kind;
-	bool e_copied;	/* data that may be written in place */
-	uint64_t e_host; /* where the first byte is */
+	bool e_copied;	  /* data that may be written in place */
+	uint64_t e_host;  /* where the first byte is */
 	uint64_t e_entry; /* of the first cluster */
 	size_t e_len;
 };

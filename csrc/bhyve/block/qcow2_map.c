@@ -100,8 +100,7 @@ map_table(struct qcow2 *q, const struct qcow2_table *t, uint64_t offset,
 
 /* A range without a table. */
 static void
-map_hole(
-    struct qcow2 *q, uint64_t offset, size_t len, struct qcow2_extent *e)
+map_hole(struct qcow2 *q, uint64_t offset, size_t len, struct qcow2_extent *e)
 {
 	uint64_t span;
 
@@ -114,8 +113,7 @@ map_hole(
 }
 
 int
-qcow2_map(
-    struct qcow2 *q, uint64_t offset, size_t len, struct qcow2_extent *e)
+qcow2_map(struct qcow2 *q, uint64_t offset, size_t len, struct qcow2_extent *e)
 {
 	struct qcow2_table *t;
 	uint64_t entry;
@@ -143,8 +141,8 @@ qcow2_map_peek(
 		return (0);
 	}
 	t = qcow2_table_peek(q, entry & QCOW2_OFFSET);
-	return (t == NULL || !t->t_l2 ? EAGAIN :
-					map_table(q, t, offset, len, e));
+	return (
+	    t == NULL || !t->t_l2 ? EAGAIN : map_table(q, t, offset, len, e));
 }
 
 static void
@@ -163,8 +161,7 @@ l1_store(struct qcow2 *q, uint32_t i, uint64_t entry)
 }
 
 int
-qcow2_l2_writable(
-    struct qcow2 *q, uint64_t offset, struct qcow2_table **table)
+qcow2_l2_writable(struct qcow2 *q, uint64_t offset, struct qcow2_table **table)
 {
 	struct qcow2_table *new, *old;
 	uint64_t cluster, entry, n;
@@ -191,8 +188,7 @@ qcow2_l2_writable(
 	/* Making room may have made the old one go. */
 	if (new != NULL && old != NULL)
 		old = qcow2_table_get(q, entry & QCOW2_OFFSET, true, &error);
-	if (new == NULL || error != 0 ||
-	    !qcow2_set_add(&q->q_meta, cluster)) {
+	if (new == NULL || error != 0 || !qcow2_set_add(&q->q_meta, cluster)) {
 		if (new != NULL)
 			new->t_dirty = false;
 		(void)qcow2_ref_drop(q, cluster);

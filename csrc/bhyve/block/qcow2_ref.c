@@ -111,8 +111,8 @@ new_block(struct qcow2 *q, uint64_t range)
 		return (ENOMEM);
 	qcow2_ref_store(q, t->t_data, 0, 1);
 	entry = htobe64(offset);
-	error = blk_pwrite(
-	    q->q_fd, t->t_data, q->q_cluster_size, (int64_t)offset);
+	error =
+	    blk_pwrite(q->q_fd, t->t_data, q->q_cluster_size, (int64_t)offset);
 	if (error == 0 && fdatasync(q->q_fd) != 0)
 		error = errno;
 	if (error == 0)
@@ -139,15 +139,14 @@ use_table(struct qcow2 *q, uint64_t *rt, uint64_t size, uint64_t offset)
 
 	for (i = 0; i < size; i++)
 		rt[i] = htobe64(rt[i]);
-	error = blk_pwrite(
-	    q->q_fd, rt, size * sizeof(*rt), (int64_t)offset);
+	error = blk_pwrite(q->q_fd, rt, size * sizeof(*rt), (int64_t)offset);
 	for (i = 0; i < size; i++)
 		rt[i] = be64toh(rt[i]);
 	if (error == 0 && fdatasync(q->q_fd) != 0)
 		error = errno;
 	field.offset = htobe64(offset);
-	field.clusters = htobe32(
-	    (uint32_t)(size * sizeof(*rt) >> q->q_cluster_bits));
+	field.clusters =
+	    htobe32((uint32_t)(size * sizeof(*rt) >> q->q_cluster_bits));
 	if (error == 0)
 		error = qcow2_header_write(q,
 		    offsetof(struct qcow2_header, refcount_table_offset),
@@ -228,8 +227,8 @@ grow_table(struct qcow2 *q)
 
 /* The block that has a cluster's count; with make, one is made. */
 static int
-ref_block(struct qcow2 *q, uint64_t cluster, bool make,
-    struct qcow2_table **table)
+ref_block(
+    struct qcow2 *q, uint64_t cluster, bool make, struct qcow2_table **table)
 {
 	uint64_t range;
 	int error;

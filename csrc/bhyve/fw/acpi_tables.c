@@ -21,8 +21,14 @@ struct acpi_gas {
 	uint8_t space, width, offset, access;
 	uint64_t address;
 } __attribute__((__packed__));
-#define GAS_IO(bits, acc, addr) { 1, (bits), 0, (acc), (addr) }
-#define GAS_MEM(bits, addr) { 0, (bits), 0, 0, (addr) }
+#define GAS_IO(bits, acc, addr)             \
+	{                                   \
+		1, (bits), 0, (acc), (addr) \
+	}
+#define GAS_MEM(bits, addr)             \
+	{                               \
+		0, (bits), 0, 0, (addr) \
+	}
 
 struct acpi_fadt {
 	struct acpi_header h;
@@ -155,14 +161,14 @@ build_madt(union acpi_scratch *t, struct vmctx *ctx, int ncpu, uint64_t facs,
 	struct {
 		uint8_t type, length, id, reserved;
 		uint32_t address, gsi;
-	} __attribute__((__packed__)) ioapic = { 1, sizeof(ioapic), 0, 0,
-		IOAPIC_PADDR, 0 };
+	} __attribute__((__packed__))
+	ioapic = { 1, sizeof(ioapic), 0, 0, IOAPIC_PADDR, 0 };
 	struct {
 		uint8_t type, length, cpu;
 		uint16_t flags;
 		uint8_t lint;
-	} __attribute__((__packed__)) nmi = { 4, sizeof(nmi), 0xff,
-		0x5 /* high, edge */, 1 };
+	} __attribute__((__packed__))
+	nmi = { 4, sizeof(nmi), 0xff, 0x5 /* high, edge */, 1 };
 	struct madt_buf b = { t->bytes, sizeof(head) };
 	int i;
 
@@ -174,7 +180,7 @@ build_madt(union acpi_scratch *t, struct vmctx *ctx, int ncpu, uint64_t facs,
 		madt_add(&b, &lapic, sizeof(lapic));
 	}
 	madt_add(&b, &ioapic, sizeof(ioapic));
-	madt_override(&b, 0, 2, 0x5);		   /* high, edge */
+	madt_override(&b, 0, 2, 0x5);		  /* high, edge */
 	madt_override(&b, SCI_INT, SCI_INT, 0xf); /* low, level */
 	madt_add(&b, &nmi, sizeof(nmi));
 
@@ -196,8 +202,8 @@ build_hpet(union acpi_scratch *t, struct vmctx *ctx, int ncpu, uint64_t facs,
 		uint8_t number;
 		uint16_t min_tick;
 		uint8_t flags;
-	} __attribute__((__packed__)) f = { .address = GAS_MEM(0, HPET_PADDR),
-		.flags = 0 };
+	} __attribute__((__packed__))
+	f = { .address = GAS_MEM(0, HPET_PADDR), .flags = 0 };
 	uint32_t cap;
 
 	if (vm_get_hpet_capabilities(ctx, &cap) != 0)
@@ -218,8 +224,8 @@ build_mcfg(union acpi_scratch *t, struct vmctx *ctx, int ncpu, uint64_t facs,
 		uint16_t segment;
 		uint8_t start, end;
 		uint32_t reserved2;
-	} __attribute__((__packed__)) f = { .base = PCI_EMUL_ECFG_BASE,
-		.end = 255 };
+	} __attribute__((__packed__))
+	f = { .base = PCI_EMUL_ECFG_BASE, .end = 255 };
 
 	acpi_header(&f.h, "MCFG", sizeof(f), 1);
 	memcpy(t, &f, sizeof(f));

@@ -16,7 +16,8 @@ struct aml {
 	size_t len;
 	size_t open[AML_DEPTH]; /* where each open container's body begins */
 	int depth;
-	unsigned int field_bits; /* cursor of the open field: they do not nest */
+	unsigned int
+	    field_bits; /* cursor of the open field: they do not nest */
 	bool failed;
 };
 
@@ -350,8 +351,8 @@ aml_name_eisaid(struct aml *a, const char *name, const char *id)
 }
 
 void
-aml_opregion(struct aml *a, const char *name, int space, uint64_t base,
-    uint64_t len)
+aml_opregion(
+    struct aml *a, const char *name, int space, uint64_t base, uint64_t len)
 {
 	aml_byte(a, 0x5b);
 	aml_byte(a, 0x80);

@@ -99,12 +99,12 @@ e820_init(struct vmctx *ctx)
 	if (error == 0 && vm_get_lowmem_size(ctx) >= 0x100000) {
 		error = e820_add_entry(0xa0000, 0x20000, E820_TYPE_RESERVED);
 		if (error == 0)
-			error = e820_add_entry(0xc0000, 0x40000,
-			    E820_TYPE_RESERVED);
+			error = e820_add_entry(
+			    0xc0000, 0x40000, E820_TYPE_RESERVED);
 	}
 	if (error == 0)
-		error = e820_add_entry(PCI_ECAM_BASE, PCI_ECAM_SIZE,
-		    E820_TYPE_RESERVED);
+		error = e820_add_entry(
+		    PCI_ECAM_BASE, PCI_ECAM_SIZE, E820_TYPE_RESERVED);
 	if (error == 0 && vm_get_highmem_size(ctx) > 0)
 		error = e820_add_entry(vm_get_highmem_base(ctx),
 		    vm_get_highmem_size(ctx), E820_TYPE_MEMORY);

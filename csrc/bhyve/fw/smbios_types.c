@@ -31,8 +31,8 @@ cfg(const char *name, const char *dflt)
 static int
 parse_uuid(const char *text, uint8_t out[16])
 {
-	static const uint8_t order[16] = { 3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10,
-		11, 12, 13, 14, 15 };
+	static const uint8_t order[16] = { 3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11,
+		12, 13, 14, 15 };
 	static const uint8_t pos[16] = { 0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24,
 		26, 28, 30, 32, 34 };
 	unsigned int byte;
@@ -86,8 +86,8 @@ type1_system(struct smbios_area *sa)
 		uint16_t handle;
 		uint8_t manufacturer, product, version, serial, uuid[16];
 		uint8_t wakeup, sku, family;
-	} __attribute__((__packed__)) t = { 1, sizeof(t), HANDLE(1, 0), 1, 2,
-		3, 4, { 0 }, 6 /* power switch */, 5, 6 };
+	} __attribute__((__packed__)) t = { 1, sizeof(t), HANDLE(1, 0), 1, 2, 3,
+		4, { 0 }, 6 /* power switch */, 5, 6 };
 	const char *strings[] = { cfg("system.manufacturer", "FreeBSD"),
 		cfg("system.product_name", "BHYVE"),
 		cfg("system.version", "1.0"),
@@ -118,15 +118,13 @@ type2_board(struct smbios_area *sa)
 		uint8_t feature, location;
 		uint16_t chassis;
 		uint8_t board_type, contained;
-	} __attribute__((__packed__)) t = { 2, sizeof(t), HANDLE(2, 0), 1, 2,
-		3, 4, 5, 0x09 /* hosting, replaceable */, 6, HANDLE(3, 0),
+	} __attribute__((__packed__)) t = { 2, sizeof(t), HANDLE(2, 0), 1, 2, 3,
+		4, 5, 0x09 /* hosting, replaceable */, 6, HANDLE(3, 0),
 		0x0a /* motherboard */, 0 };
 	const char *strings[] = { cfg("board.manufacturer", "FreeBSD"),
-		cfg("board.product_name", "BHYVE"),
-		cfg("board.version", "1.0"),
+		cfg("board.product_name", "BHYVE"), cfg("board.version", "1.0"),
 		cfg("board.serial_number", "None"),
-		cfg("board.asset_tag", "None"),
-		cfg("board.location", "None") };
+		cfg("board.asset_tag", "None"), cfg("board.location", "None") };
 
 	smbios_append(sa, &t, sizeof(t), strings, 6);
 }
@@ -141,9 +139,9 @@ type3_chassis(struct smbios_area *sa)
 		uint8_t bootup, power, thermal, security;
 		uint32_t oem;
 		uint8_t height, cords, elements, element_len, sku;
-	} __attribute__((__packed__)) t = { 3, sizeof(t), HANDLE(3, 0), 1,
-		2 /* unknown */, 2, 3, 4, 3, 3, 3, 2 /* all safe; unknown */,
-		0, 0, 0, 0, 0, 5 };
+	} __attribute__((__packed__))
+	t = { 3, sizeof(t), HANDLE(3, 0), 1, 2 /* unknown */, 2, 3, 4, 3, 3, 3,
+		2 /* all safe; unknown */, 0, 0, 0, 0, 0, 5 };
 	const char *strings[] = { cfg("chassis.manufacturer", "FreeBSD"),
 		cfg("chassis.version", "1.0"),
 		cfg("chassis.serial_number", "None"),
@@ -166,10 +164,10 @@ type4_processors(struct smbios_area *sa, struct vmctx *ctx)
 		uint16_t l1, l2, l3;
 		uint8_t serial, asset, part, cores, enabled, threads;
 		uint16_t characteristics, family2;
-	} __attribute__((__packed__)) t = { 4, sizeof(t), 0, 1,
-		3 /* central processor */, 2 /* unknown */, 2, 0, 3, 0, 0, 0,
-		0, 0x41 /* populated, enabled */, 2, 0xffff, 0xffff, 0xffff, 4,
-		5, 6, 0, 0, 0, 4 /* 64-bit */, 0 };
+	} __attribute__((__packed__))
+	t = { 4, sizeof(t), 0, 1, 3 /* central processor */, 2 /* unknown */, 2,
+		0, 3, 0, 0, 0, 0, 0x41 /* populated, enabled */, 2, 0xffff,
+		0xffff, 0xffff, 4, 5, 6, 0, 0, 0, 4 /* 64-bit */, 0 };
 	uint16_t sockets, cores, threads, maxcpus;
 	char socket[32];
 	const char *strings[] = { socket, " ", " ", "None", "None", "None" };
@@ -202,9 +200,9 @@ types_memory(struct smbios_area *sa, struct vmctx *ctx)
 		uint32_t capacity;
 		uint16_t error, devices;
 		uint64_t ext_capacity;
-	} __attribute__((__packed__)) array = { 16, sizeof(array),
-		HANDLE(16, 0), 1, 3 /* system memory */, 2 /* unknown */, 0,
-		0xfffe, 1, 0 };
+	} __attribute__((__packed__))
+	array = { 16, sizeof(array), HANDLE(16, 0), 1, 3 /* system memory */,
+		2 /* unknown */, 0, 0xfffe, 1, 0 };
 	struct {
 		uint8_t type, length;
 		uint16_t handle, array, error, total_width, data_width, size;
@@ -212,10 +210,10 @@ types_memory(struct smbios_area *sa, struct vmctx *ctx)
 		uint16_t detail, speed;
 		uint8_t manufacturer, serial, asset, part, attributes;
 		uint32_t ext_size;
-	} __attribute__((__packed__)) device = { 17, sizeof(device),
-		HANDLE(17, 0), HANDLE(16, 0), 0xfffe, 64, 64, 0,
-		2 /* unknown */, 0, 1, 2, 2, 4 /* unknown */, 0, 0, 0, 0, 0, 0,
-		0 };
+	} __attribute__((__packed__))
+	device = { 17, sizeof(device), HANDLE(17, 0), HANDLE(16, 0), 0xfffe, 64,
+		64, 0, 2 /* unknown */, 0, 1, 2, 2, 4 /* unknown */, 0, 0, 0, 0,
+		0, 0, 0 };
 	struct {
 		uint8_t type, length;
 		uint16_t handle;
@@ -223,8 +221,8 @@ types_memory(struct smbios_area *sa, struct vmctx *ctx)
 		uint16_t array;
 		uint8_t width;
 		uint64_t ext_start, ext_end;
-	} __attribute__((__packed__)) map = { 19, sizeof(map), HANDLE(19, 0),
-		0, 0, HANDLE(16, 0), 1, 0, 0 };
+	} __attribute__((__packed__))
+	map = { 19, sizeof(map), HANDLE(19, 0), 0, 0, HANDLE(16, 0), 1, 0, 0 };
 	const char *strings[] = { "DIMM 0", "BANK 0" };
 	uint64_t low, high, size, base;
 
@@ -271,13 +269,13 @@ smbios_write_types(struct smbios_area *sa, struct vmctx *ctx)
 		uint8_t type, length;
 		uint16_t handle;
 		uint8_t reserved[6], status;
-	} __attribute__((__packed__)) boot = { 32, sizeof(boot), HANDLE(32, 0),
-		{ 0 }, 0 };
+	} __attribute__((__packed__))
+	boot = { 32, sizeof(boot), HANDLE(32, 0), { 0 }, 0 };
 	struct {
 		uint8_t type, length;
 		uint16_t handle;
-	} __attribute__((__packed__)) end = { 127, sizeof(end),
-		HANDLE(127, 0) };
+	} __attribute__((__packed__))
+	end = { 127, sizeof(end), HANDLE(127, 0) };
 
 	type0_bios(sa);
 	type1_system(sa);

@@ -91,8 +91,8 @@ illegal(struct ahci_req *req, uint8_t asc)
 
 /* len bytes, or as many as the initiator has room for. */
 static void
-packet_reply(struct ahci_req *req, const uint8_t *buf, uint32_t len,
-    uint32_t room)
+packet_reply(
+    struct ahci_req *req, const uint8_t *buf, uint32_t len, uint32_t room)
 {
 	uint32_t error;
 
@@ -311,9 +311,9 @@ atapi_mode_sense(struct ahci_req *req)
 	case PAGE_CD_CAPABILITIES:
 		len = 28;
 		buf[9] = 18;
-		buf[10] = 0x0b;	    /* reads CD-R, CD-RW, DVD-ROM */
-		buf[12] = 0x70;	    /* sessions, mode 2 forms 1 and 2 */
-		buf[14] = 0x29;	    /* a tray that locks and ejects */
+		buf[10] = 0x0b;		 /* reads CD-R, CD-RW, DVD-ROM */
+		buf[12] = 0x70;		 /* sessions, mode 2 forms 1 and 2 */
+		buf[14] = 0x29;		 /* a tray that locks and ejects */
 		put_be16(buf + 16, 704); /* KB/s at most */
 		put_be16(buf + 20, 512); /* KB of buffer */
 		put_be16(buf + 22, 704); /* KB/s now */

@@ -451,10 +451,10 @@ ahci_identify_size(struct ahci_port *p, uint8_t *buf)
 	ahci_put16(buf, 1, cyl);
 	ahci_put16(buf, 3, heads);
 	ahci_put16(buf, 6, spt);
-	ahci_put16(buf, 60,
-	    (uint16_t)(sectors > 0x0fffffff ? 0xffff : sectors));
-	ahci_put16(buf, 61,
-	    (uint16_t)(sectors > 0x0fffffff ? 0x0fff : sectors >> 16));
+	ahci_put16(
+	    buf, 60, (uint16_t)(sectors > 0x0fffffff ? 0xffff : sectors));
+	ahci_put16(
+	    buf, 61, (uint16_t)(sectors > 0x0fffffff ? 0x0fff : sectors >> 16));
 	ahci_put16(buf, 100, (uint16_t)sectors);
 	ahci_put16(buf, 101, (uint16_t)(sectors >> 16));
 	ahci_put16(buf, 102, (uint16_t)(sectors >> 32));
@@ -517,8 +517,7 @@ ahci_identify(struct ahci_req *req)
 	if (blockif_candelete(p->bctx)) {
 		if (p->rzat)
 			ahci_put16(buf, 69, 0x4020);
-		ahci_put16(buf, 77,
-		    (uint16_t)(0x40 | ((p->ssts & 0xf0) >> 3)));
+		ahci_put16(buf, 77, (uint16_t)(0x40 | ((p->ssts & 0xf0) >> 3)));
 		ahci_put16(buf, 105, 1);
 		ahci_put16(buf, 169, 1);
 	}

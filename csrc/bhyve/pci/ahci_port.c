@@ -67,8 +67,8 @@ get32(const uint8_t *p)
 }
 
 uint32_t
-ahci_prd_piece(struct ahci_req *req, uint64_t want, uint64_t *gpa, void **hva,
-    uint32_t *n)
+ahci_prd_piece(
+    struct ahci_req *req, uint64_t want, uint64_t *gpa, void **hva, uint32_t *n)
 {
 	uint8_t prd[PRD_SIZE];
 	const void *src;
@@ -83,8 +83,8 @@ ahci_prd_piece(struct ahci_req *req, uint64_t want, uint64_t *gpa, void **hva,
 			return (P_IX_HBF);
 		memcpy(prd, src, sizeof(prd));
 		req->prd_next++;
-		req->prd_gpa = (get32(prd) & ~1u) |
-		    (uint64_t)get32(prd + 4) << 32;
+		req->prd_gpa =
+		    (get32(prd) & ~1u) | (uint64_t)get32(prd + 4) << 32;
 		req->prd_len = (get32(prd + 12) & PRD_DBC) + 1;
 	}
 	*n = want < req->prd_len ? (uint32_t)want : req->prd_len;
@@ -193,8 +193,7 @@ ahci_write_pio_setup(struct ahci_req *req)
 	fis[15] = ATA_S_READY | ATA_S_DSC;
 	fis[16] = (uint8_t)req->done;
 	fis[17] = (uint8_t)(req->done >> 8);
-	ahci_write_fis(
-	    req->port, RFIS_PIOSETUP, fis, sizeof(fis), P_IX_PS);
+	ahci_write_fis(req->port, RFIS_PIOSETUP, fis, sizeof(fis), P_IX_PS);
 }
 
 static void
@@ -410,8 +409,7 @@ ahci_fetch(struct ahci_port *p, struct ahci_req *req)
 	memcpy(hdr, src, sizeof(hdr));
 	flags = get32(hdr);
 	req->prdtl = flags >> 16;
-	req->ctba =
-	    (get32(hdr + 8) & ~0x7fu) | (uint64_t)get32(hdr + 12) << 32;
+	req->ctba = (get32(hdr + 8) & ~0x7fu) | (uint64_t)get32(hdr + 12) << 32;
 	src = ahci_dma(p, req->ctba, TABLE_PRD);
 	if (src == NULL) {
 		ahci_fatal(p, P_IX_HBF);

@@ -158,24 +158,24 @@ nvme_identify_controller(struct nvme_softc *sc, uint8_t *buf)
 	put_text(buf + 4, sc->sc_serial, 20);
 	put_text(buf + 24, "bhyve-NVMe", 40);
 	put_text(buf + 64, "1.0", 8);
-	buf[72] = 4; /* RAB */
+	buf[72] = 4;	/* RAB */
 	buf[73] = 0xfc; /* IEEE, low byte first */
 	buf[74] = 0x9c;
 	buf[75] = 0x58;
 	buf[77] = NVME_MDTS;
 	buf[81] = 0x04; /* version 1.4 */
 	buf[82] = 0x01;
-	buf[93] = 0x01; /* OAES: namespace attributes */
-	buf[111] = 1;	/* an I/O controller */
+	buf[93] = 0x01;		  /* OAES: namespace attributes */
+	buf[111] = 1;		  /* an I/O controller */
 	put16(buf + 256, 0x0002); /* OACS: FORMAT NVM */
 	buf[258] = 2;		  /* ACL */
 	buf[259] = NVME_MAX_AERS - 1;
-	buf[260] = 0x03;	  /* one firmware slot, read-only */
-	put16(buf + 266, 0x157);  /* WCTEMP */
-	put16(buf + 268, 0x157);  /* CCTEMP */
-	buf[512] = 0x66;	  /* SQES */
-	buf[513] = 0x44;	  /* CQES */
-	buf[516] = 1;		  /* NN */
+	buf[260] = 0x03;	 /* one firmware slot, read-only */
+	put16(buf + 266, 0x157); /* WCTEMP */
+	put16(buf + 268, 0x157); /* CCTEMP */
+	buf[512] = 0x66;	 /* SQES */
+	buf[513] = 0x44;	 /* CQES */
+	buf[516] = 1;		 /* NN */
 	put16(buf + 520, sc->sc_dsm ? 0x0004 : 0);
 	buf[524] = 0x03; /* FNA: formats and erasures are of all */
 	buf[525] = sc->sc_bctx != NULL ? 1 : 0;
@@ -290,8 +290,7 @@ nvme_get_log_page(struct nvme_softc *sc, const struct nvme_cmd *cmd)
 		return (NVME_SC_INVALID_FIELD);
 	if (want > size - offset)
 		want = size - offset;
-	if ((cmd->cdw10 & 0xff) == LOG_CHANGED_NS &&
-	    (cmd->cdw10 & 0x8000) == 0)
+	if ((cmd->cdw10 & 0xff) == LOG_CHANGED_NS && (cmd->cdw10 & 0x8000) == 0)
 		sc->sc_ns_changed = false;
 	return (nvme_copyout(sc, cmd, buf + offset, (uint32_t)want));
 }

@@ -32,8 +32,8 @@ static const uint8_t zeroes[ZEROES_SIZE];
  * to page starts, so each step brings pages.
  */
 static uint16_t
-nvme_walk_list(struct nvme_softc *sc, struct nvme_req *req, uint64_t gpa,
-    int want)
+nvme_walk_list(
+    struct nvme_softc *sc, struct nvme_req *req, uint64_t gpa, int want)
 {
 	const void *src;
 	uint64_t link;
@@ -44,8 +44,8 @@ nvme_walk_list(struct nvme_softc *sc, struct nvme_req *req, uint64_t gpa,
 	while (want > 0) {
 		room = (int)((NVME_PAGE - (gpa & PAGE_OFFSET)) / 8);
 		n = want <= room ? want : room - 1;
-		src = nvme_dma(
-		    sc, gpa, (uint64_t)(want <= room ? n : room) * 8);
+		src =
+		    nvme_dma(sc, gpa, (uint64_t)(want <= room ? n : room) * 8);
 		if (src == NULL)
 			return (NVME_SC_DATA_TRANSFER);
 		memcpy(&req->page[req->npages], src, (size_t)n * 8);
@@ -73,8 +73,7 @@ nvme_fetch_prps(struct nvme_softc *sc, struct nvme_req *req,
 	if ((cmd->prp1 & 3) != 0)
 		return (NVME_SC_PRP_OFFSET);
 	first = NVME_PAGE - (cmd->prp1 & PAGE_OFFSET);
-	n = len <= first ? 0 :
-			   (int)((len - first + NVME_PAGE - 1) / NVME_PAGE);
+	n = len <= first ? 0 : (int)((len - first + NVME_PAGE - 1) / NVME_PAGE);
 	req->page[0] = cmd->prp1;
 	req->npages = 1;
 	if (n == 1) {
@@ -92,8 +91,8 @@ nvme_fetch_prps(struct nvme_softc *sc, struct nvme_req *req,
 }
 
 uint16_t
-nvme_copyout(struct nvme_softc *sc, const struct nvme_cmd *cmd,
-    const void *buf, uint32_t len)
+nvme_copyout(struct nvme_softc *sc, const struct nvme_cmd *cmd, const void *buf,
+    uint32_t len)
 {
 	const uint8_t *src = buf;
 	uint64_t gpa;
@@ -300,8 +299,8 @@ nvme_continue(struct nvme_softc *sc, struct nvme_req *req)
 		}
 		req->breq.br_callback = nvme_io_done;
 		req->breq.br_param = req;
-		return (nvme_submit(sc, req) == 0 ? NVME_SC_NONE :
-						    NVME_SC_INTERNAL);
+		return (nvme_submit(sc, req) == 0 ? NVME_SC_NONE
+						  : NVME_SC_INTERNAL);
 	}
 }
 
@@ -312,8 +311,7 @@ nvme_errno(const struct nvme_req *req, int err)
 		return (NVME_SC_READ_ONLY);
 	if (err == EINVAL)
 		return (NVME_SC_LBA_RANGE);
-	return (req->op == NOP_READ ? NVME_SC_READ_ERROR :
-				      NVME_SC_WRITE_FAULT);
+	return (req->op == NOP_READ ? NVME_SC_READ_ERROR : NVME_SC_WRITE_FAULT);
 }
 
 /* On a thread of the back end. */
@@ -375,8 +373,7 @@ nvme_range_ok(const struct nvme_softc *sc, uint64_t slba, uint64_t count)
 }
 
 static uint16_t
-nvme_rw(struct nvme_softc *sc, const struct nvme_cmd *cmd,
-    struct nvme_req *req)
+nvme_rw(struct nvme_softc *sc, const struct nvme_cmd *cmd, struct nvme_req *req)
 {
 	uint64_t count, slba;
 	uint16_t status;
@@ -401,8 +398,8 @@ nvme_rw(struct nvme_softc *sc, const struct nvme_cmd *cmd,
 		sc->sc_writes++;
 		sc->sc_write_bytes += req->left;
 		/* With the write cache off, every write goes through. */
-		req->flush = (cmd->cdw12 & RW_FUA) != 0 ||
-		    (sc->sc_features[6] & 1) == 0;
+		req->flush =
+		    (cmd->cdw12 & RW_FUA) != 0 || (sc->sc_features[6] & 1) == 0;
 	}
 	/* Holes read as zeroes and cost nothing. */
 	if (req->op == NOP_ZERO && sc->sc_zeroes &&
@@ -418,8 +415,8 @@ nvme_rw(struct nvme_softc *sc, const struct nvme_cmd *cmd,
 }
 
 static uint16_t
-nvme_dsm(struct nvme_softc *sc, const struct nvme_cmd *cmd,
-    struct nvme_req *req)
+nvme_dsm(
+    struct nvme_softc *sc, const struct nvme_cmd *cmd, struct nvme_req *req)
 {
 	uint64_t gpa, len, n, pos;
 	uint16_t status;
@@ -448,8 +445,7 @@ nvme_dsm(struct nvme_softc *sc, const struct nvme_cmd *cmd,
 		return (NVME_SC_SUCCESS);
 	for (i = 0; i < req->nranges; i++) {
 		if (req->range[i].len != 0 &&
-		    !nvme_range_ok(
-			sc, req->range[i].slba, req->range[i].len))
+		    !nvme_range_ok(sc, req->range[i].slba, req->range[i].len))
 			return (NVME_SC_LBA_RANGE);
 	}
 	req->op = NOP_DELETE;

@@ -52,8 +52,8 @@ ahci_msgs_wanted(const struct ahci_softc *sc)
 	int n;
 
 	n = sc->sc_ports < AHCI_MAX_MSI ? sc->sc_ports : AHCI_MAX_MSI;
-	return ((n & (n - 1)) != 0 ? 1 << (32 - __builtin_clz((unsigned)n))
-				   : n);
+	return (
+	    (n & (n - 1)) != 0 ? 1 << (32 - __builtin_clz((unsigned)n)) : n);
 }
 
 /* Messages in use: with fewer than wanted, one for all ports (10.6.2.1). */
@@ -130,9 +130,9 @@ ahci_host_read(struct ahci_softc *sc, uint32_t offset)
 		return (sc->sc_cap);
 	case AHCI_GHC:
 		return (sc->sc_ghc |
-		    (pci_msi_maxmsgnum(sc->sc_pi) > 1 && ahci_msgs(sc) == 1 ?
-			    GHC_MRSM :
-			    0));
+		    (pci_msi_maxmsgnum(sc->sc_pi) > 1 && ahci_msgs(sc) == 1
+			    ? GHC_MRSM
+			    : 0));
 	case AHCI_IS:
 		return (sc->sc_is);
 	case AHCI_PI:
@@ -331,8 +331,8 @@ ahci_port_ident(struct ahci_port *p, nvlist_t *node)
 	}
 	text = get_config_value_node(node, "model");
 	if (text == NULL)
-		text = p->type == AHCI_CD ? "BHYVE SATA DVD ROM" :
-					    "BHYVE SATA DISK";
+		text = p->type == AHCI_CD ? "BHYVE SATA DVD ROM"
+					  : "BHYVE SATA DISK";
 	snprintf(p->model, sizeof(p->model), "%s", text);
 	text = get_config_value_node(node, "rev");
 	snprintf(p->rev, sizeof(p->rev), "%s", text != NULL ? text : "001");
@@ -366,8 +366,8 @@ ahci_open_port(void *arg, const char *name, nvlist_t *node, const char *value)
 		    type != NULL ? type : "none");
 		return (1);
 	}
-	snprintf(ident, sizeof(ident), "%d:%d:%lu", pi->pi_slot, pi->pi_func,
-	    num);
+	snprintf(
+	    ident, sizeof(ident), "%d:%d:%lu", pi->pi_slot, pi->pi_func, num);
 	p->bctx = blockif_open(node, ident);
 	if (p->bctx == NULL)
 		return (1);
@@ -377,8 +377,8 @@ ahci_open_port(void *arg, const char *name, nvlist_t *node, const char *value)
 		return (1);
 	}
 	snprintf(ident, sizeof(ident), "/drive@%lx/disk@0", num);
-	if (qemu_fwcfg_add_boot_device(
-		pi, blockif_bootindex(p->bctx), ident) != 0)
+	if (qemu_fwcfg_add_boot_device(pi, blockif_bootindex(p->bctx), ident) !=
+	    0)
 		return (1);
 	p->type = *type == 'c' ? AHCI_CD : AHCI_HD;
 	ahci_port_ident(p, node);

@@ -78,8 +78,7 @@ route_set(struct pci_devinst *pi, int index, uint64_t addr, uint32_t data)
 }
 
 bool
-pci_irqfd_send(
-    struct pci_devinst *pi, int index, uint64_t addr, uint32_t data)
+pci_irqfd_send(struct pci_devinst *pi, int index, uint64_t addr, uint32_t data)
 {
 	struct pci_irqfds *pf = pi->pi_irqfds;
 	bool sent = false;

@@ -124,8 +124,8 @@ nvme_post(struct nvme_softc *sc, uint16_t sqid, uint16_t cid, uint32_t cdw0,
 	}
 	/* The driver looks at the phase: it comes after the rest. */
 	memcpy(dst, &cpl, offsetof(struct nvme_cpl, cid));
-	__atomic_store_n((uint32_t *)(void *)(dst +
-			     offsetof(struct nvme_cpl, cid)),
+	__atomic_store_n(
+	    (uint32_t *)(void *)(dst + offsetof(struct nvme_cpl, cid)),
 	    cpl.cid | (uint32_t)cpl.status << 16, __ATOMIC_RELEASE);
 	nvme_dirty(sc, gpa, sizeof(cpl));
 	if (++cq->tail == cq->size) {
@@ -138,8 +138,8 @@ nvme_post(struct nvme_softc *sc, uint16_t sqid, uint16_t cid, uint32_t cdw0,
 }
 
 void
-nvme_complete(struct nvme_softc *sc, uint16_t sqid, uint16_t cid,
-    uint32_t cdw0, uint16_t status)
+nvme_complete(struct nvme_softc *sc, uint16_t sqid, uint16_t cid, uint32_t cdw0,
+    uint16_t status)
 {
 	sc->sc_cq[sc->sc_sq[sqid].cqid].inflight--;
 	nvme_post(sc, sqid, cid, cdw0, status);
@@ -215,8 +215,8 @@ nvme_run_admin(struct nvme_softc *sc)
 	uint32_t budget, cdw0;
 	uint16_t status;
 
-	for (budget = sc->sc_sq[0].size;
-	     budget > 0 && nvme_fetch(sc, 0, &cmd); budget--) {
+	for (budget = sc->sc_sq[0].size; budget > 0 && nvme_fetch(sc, 0, &cmd);
+	     budget--) {
 		cdw0 = 0;
 		status = nvme_admin_cmd(sc, &cmd, &cdw0);
 		if (status != NVME_SC_NONE)
@@ -319,8 +319,7 @@ nvme_enable(struct nvme_softc *sc)
 	cq->size = ((sc->sc_aqa >> 16) & 0xfff) + 1;
 	sq->gpa = sc->sc_asq;
 	cq->gpa = sc->sc_acq;
-	if (sq->size < 2 || cq->size < 2 ||
-	    (sc->sc_cc & CC_CSS_MPS_AMS) != 0 ||
+	if (sq->size < 2 || cq->size < 2 || (sc->sc_cc & CC_CSS_MPS_AMS) != 0 ||
 	    nvme_dma(sc, sq->gpa, (uint64_t)sq->size * 64) == NULL ||
 	    nvme_dma(sc, cq->gpa, (uint64_t)cq->size * 16) == NULL) {
 		sc->sc_csts |= CSTS_CFS;
@@ -496,8 +495,8 @@ pci_nvme_write(struct pci_devinst *pi, int baridx, uint64_t offset, int size,
 	pthread_mutex_lock(&sc->sc_mtx);
 	for (i = 0; i < size; i += 4, offset += 4, value >>= 32) {
 		if (offset >= NVME_DOORBELLS)
-			nvme_doorbell(sc, (offset - NVME_DOORBELLS) / 4,
-			    (uint32_t)value);
+			nvme_doorbell(
+			    sc, (offset - NVME_DOORBELLS) / 4, (uint32_t)value);
 		else
 			nvme_reg_write(sc, offset, (uint32_t)value);
 	}
@@ -614,8 +613,8 @@ nvme_parse_opts(struct nvme_softc *sc, nvlist_t *nvl)
 
 	sc->sc_maxq = (uint32_t)get_config_int_node_default(
 	    nvl, "maxq", 16, 1, NVME_MAXQ_LIMIT);
-	sc->sc_qsz = (uint32_t)get_config_int_node_default(
-	    nvl, "qsz", 2048, 2, 65536);
+	sc->sc_qsz =
+	    (uint32_t)get_config_int_node_default(nvl, "qsz", 2048, 2, 65536);
 	sc->sc_ioslots = (uint32_t)get_config_int_node_default(
 	    nvl, "ioslots", 8, 1, BLOCKIF_RING_MAX / 2);
 	sectsz = get_config_int_node_default(nvl, "sectsz", 0, 0, 8192);
@@ -711,8 +710,8 @@ nvme_set_identity(struct nvme_softc *sc)
 	if (size < NVME_MIN_BAR)
 		size = NVME_MIN_BAR;
 	if (pci_emul_alloc_bar(pi, NVME_BAR, PCIBAR_MEM64, size) != 0 ||
-	    pci_emul_add_msixcap(
-		pi, (int)sc->sc_maxq + 1, NVME_MSIX_BAR) != 0 ||
+	    pci_emul_add_msixcap(pi, (int)sc->sc_maxq + 1, NVME_MSIX_BAR) !=
+		0 ||
 	    pci_emul_add_pciecap(pi, PCIEM_TYPE_ROOT_INT_EP) != 0) {
 		EPRINTLN("nvme: no room for the registers");
 		return (1);
@@ -745,8 +744,8 @@ pci_nvme_init(struct pci_devinst *pi, nvlist_t *nvl)
 	    name != NULL ? name : "vm", pi->pi_bus, pi->pi_slot, pi->pi_func);
 	nvme_reset(sc);
 	if (sc->sc_bctx != NULL &&
-	    qemu_fwcfg_add_boot_device(pi, blockif_bootindex(sc->sc_bctx),
-		"/namespace@1,0") != 0)
+	    qemu_fwcfg_add_boot_device(
+		pi, blockif_bootindex(sc->sc_bctx), "/namespace@1,0") != 0)
 		goto fail;
 	if (sc->sc_bctx != NULL &&
 	    blockif_register_resize_callback(sc->sc_bctx, nvme_resized, sc) !=

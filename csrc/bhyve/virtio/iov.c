@@ -88,6 +88,5 @@ size_t
 buf_to_iov(const void *buf, size_t len, const struct iovec *iov, size_t niov,
     size_t seek)
 {
-	return (
-	    iov_copy(iov, niov, seek, (char *)(uintptr_t)buf, len, 0));
+	return (iov_copy(iov, niov, seek, (char *)(uintptr_t)buf, len, 0));
 }

@@ -40,9 +40,9 @@
 #define VTBLK_F_MQ (1UL << 12)
 #define VTBLK_F_DISCARD (1UL << 13)
 #define VTBLK_F_WRITE_ZEROES (1UL << 14)
-#define VTBLK_S_HOSTCAPS                                               \
-	(VTBLK_F_SEG_MAX | VTBLK_F_BLK_SIZE | VTBLK_F_FLUSH |          \
-	    VTBLK_F_TOPOLOGY | VIRTIO_RING_F_INDIRECT_DESC |           \
+#define VTBLK_S_HOSTCAPS                                      \
+	(VTBLK_F_SEG_MAX | VTBLK_F_BLK_SIZE | VTBLK_F_FLUSH | \
+	    VTBLK_F_TOPOLOGY | VIRTIO_RING_F_INDIRECT_DESC |  \
 	    VIRTIO_RING_F_EVENT_IDX | VIRTIO_F_RING_PACKED)
 
 /* The most that one discard covers, and one write of zeroes. */
@@ -153,8 +153,8 @@ pci_vtblk_status(struct pci_vtblk_softc *sc, int error)
 		return (VTBLK_S_OK);
 	GUEST_LOG("%s: %s: %s", sc->vbsc_vs.vs_pi->pi_name,
 	    blockif_path(sc->vbsc_bc), strerror(error));
-	return (error == EOPNOTSUPP || error == ENOSYS ? VTBLK_S_UNSUPP :
-							 VTBLK_S_IOERR);
+	return (error == EOPNOTSUPP || error == ENOSYS ? VTBLK_S_UNSUPP
+						       : VTBLK_S_IOERR);
 }
 
 static void
@@ -209,15 +209,15 @@ pci_vtblk_rw(struct pci_vtblk_ioreq *io, bool write, uint64_t sector,
 	br->br_offset = (off_t)(sector * VTBLK_BSIZE);
 	br->br_resid = (ssize_t)len;
 	io->io_through = write && atomic_load(&sc->vbsc_through);
-	error = write ? blockif_write(sc->vbsc_bc, br) :
-			blockif_read(sc->vbsc_bc, br);
+	error = write ? blockif_write(sc->vbsc_bc, br)
+		      : blockif_read(sc->vbsc_bc, br);
 	return (error == 0 ? -1 : VTBLK_S_IOERR);
 }
 
 /* One range, to be discarded or to be zeroes. */
 static int
-pci_vtblk_range(struct pci_vtblk_ioreq *io, bool zero,
-    const struct iovec *iov, int niov)
+pci_vtblk_range(
+    struct pci_vtblk_ioreq *io, bool zero, const struct iovec *iov, int niov)
 {
 	struct pci_vtblk_softc *sc = io->io_q->q_sc;
 	struct blockif_req *br = &io->io_req;
@@ -240,18 +240,16 @@ pci_vtblk_range(struct pci_vtblk_ioreq *io, bool zero,
 	br->br_resid = (ssize_t)range.num_sectors * VTBLK_BSIZE;
 	br->br_unmap = (range.flags & VBD_UNMAP) != 0;
 	io->io_through = atomic_load(&sc->vbsc_through);
-	error = zero ? blockif_zero(sc->vbsc_bc, br) :
-		       blockif_delete(sc->vbsc_bc, br);
+	error = zero ? blockif_zero(sc->vbsc_bc, br)
+		     : blockif_delete(sc->vbsc_bc, br);
 	return (error == 0 ? -1 : VTBLK_S_IOERR);
 }
 
 static int
-pci_vtblk_ident(
-    struct pci_vtblk_softc *sc, const struct iovec *iov, int niov)
+pci_vtblk_ident(struct pci_vtblk_softc *sc, const struct iovec *iov, int niov)
 {
 	/* Padded with zeroes, not terminated when all 20 are used. */
-	buf_to_iov(
-	    sc->vbsc_ident, VTBLK_BLK_ID_BYTES, iov, (size_t)niov, 0);
+	buf_to_iov(sc->vbsc_ident, VTBLK_BLK_ID_BYTES, iov, (size_t)niov, 0);
 	return (VTBLK_S_OK);
 }
 
@@ -273,15 +271,14 @@ pci_vtblk_start(struct pci_vtblk_ioreq *io, const struct virtio_blk_hdr *hdr,
 	case VBH_OP_DISCARD:
 	case VBH_OP_WRITE_ZEROES:
 		return (pci_vtblk_range(io,
-		    (hdr->vbh_type & ~VBH_FLAG_BARRIER) ==
-			VBH_OP_WRITE_ZEROES,
+		    (hdr->vbh_type & ~VBH_FLAG_BARRIER) == VBH_OP_WRITE_ZEROES,
 		    out, nout));
 	case VBH_OP_FLUSH:
 	case VBH_OP_FLUSH_OUT:
 		io->io_through = false;
-		return (blockif_flush(sc->vbsc_bc, &io->io_req) == 0 ?
-			-1 :
-			VTBLK_S_IOERR);
+		return (blockif_flush(sc->vbsc_bc, &io->io_req) == 0
+			? -1
+			: VTBLK_S_IOERR);
 	case VBH_OP_IDENT:
 		return (pci_vtblk_ident(sc, in, nin));
 	default:
@@ -324,8 +321,8 @@ pci_vtblk_proc(struct pci_vtblk_queue *q, bool *over)
 	status = VTBLK_S_IOERR;
 	if (iov_to_buf(iov, (size_t)req.readable, 0, &hdr, sizeof(hdr)) ==
 	    sizeof(hdr)) {
-		nout = (int)seek_iov(
-		    iov, (size_t)req.readable, out, sizeof(hdr));
+		nout =
+		    (int)seek_iov(iov, (size_t)req.readable, out, sizeof(hdr));
 		q->q_inflight++;
 		status = pci_vtblk_start(io, &hdr, out, nout, in, nin);
 		if (status >= 0)
@@ -433,8 +430,8 @@ pci_vtblk_set_ident(struct pci_vtblk_softc *sc, nvlist_t *nvl)
 	path = blockif_path(sc->vbsc_bc);
 	net_md5(path, strlen(path), digest);
 	snprintf(sc->vbsc_ident, sizeof(sc->vbsc_ident),
-	    "BHYVE-%02X%02X-%02X%02X-%02X%02X", digest[0], digest[1],
-	    digest[2], digest[3], digest[4], digest[5]);
+	    "BHYVE-%02X%02X-%02X%02X-%02X%02X", digest[0], digest[1], digest[2],
+	    digest[3], digest[4], digest[5]);
 }
 
 static void
@@ -445,8 +442,7 @@ pci_vtblk_set_config(struct pci_vtblk_softc *sc)
 
 	sectsz = blockif_sectsz(sc->vbsc_bc);
 	blockif_psectsz(sc->vbsc_bc, &sts, &sto);
-	cfg->vbc_capacity =
-	    (uint64_t)blockif_size(sc->vbsc_bc) / VTBLK_BSIZE;
+	cfg->vbc_capacity = (uint64_t)blockif_size(sc->vbsc_bc) / VTBLK_BSIZE;
 	/* Header and status take a descriptor each. */
 	cfg->vbc_seg_max = VTBLK_RINGSZ - 2;
 	cfg->vbc_blk_size = (uint32_t)sectsz;
@@ -534,11 +530,9 @@ pci_vtblk_linkup(struct pci_vtblk_softc *sc, struct pci_devinst *pi)
 		sc->vbsc_consts.vc_hv_caps |= VTBLK_F_MQ;
 	if (blockif_candelete(sc->vbsc_bc))
 		sc->vbsc_consts.vc_hv_caps |= VTBLK_F_DISCARD;
-	sc->vbsc_consts.vc_hv_caps |= blockif_is_ro(sc->vbsc_bc) ?
-	    VTBLK_F_RO :
-	    VTBLK_F_WRITE_ZEROES;
-	vi_softc_linkup(
-	    &sc->vbsc_vs, &sc->vbsc_consts, sc, pi, sc->vbsc_vqs);
+	sc->vbsc_consts.vc_hv_caps |=
+	    blockif_is_ro(sc->vbsc_bc) ? VTBLK_F_RO : VTBLK_F_WRITE_ZEROES;
+	vi_softc_linkup(&sc->vbsc_vs, &sc->vbsc_consts, sc, pi, sc->vbsc_vqs);
 	sc->vbsc_vs.vs_mtx = &sc->vsc_mtx;
 	for (i = 0; i < sc->vbsc_nqueues; i++) {
 		sc->vbsc_vqs[i].vq_qsize = VTBLK_RINGSZ;
@@ -566,8 +560,8 @@ pci_vtblk_init(struct pci_devinst *pi, nvlist_t *nvl)
 	}
 	sc->vbsc_bc = bc;
 	pthread_mutex_init(&sc->vsc_mtx, NULL);
-	sc->vbsc_nqueues = (int)get_config_int_node_default(
-	    nvl, "queues", 1, 1, VTBLK_MAXQ);
+	sc->vbsc_nqueues =
+	    (int)get_config_int_node_default(nvl, "queues", 1, 1, VTBLK_MAXQ);
 	for (i = 0; i < sc->vbsc_nqueues; i++) {
 		if (config_failed() || pci_vtblk_add_queue(sc, i) != 0) {
 			pci_vtblk_free(sc);
@@ -577,8 +571,7 @@ pci_vtblk_init(struct pci_devinst *pi, nvlist_t *nvl)
 	pci_vtblk_set_ident(sc, nvl);
 	pci_vtblk_set_config(sc);
 	pci_vtblk_linkup(sc, pi);
-	vi_set_identity(
-	    pi, VIRTIO_DEV_BLOCK, PCIC_STORAGE, VIRTIO_ID_BLOCK);
+	vi_set_identity(pi, VIRTIO_DEV_BLOCK, PCIC_STORAGE, VIRTIO_ID_BLOCK);
 	if (vi_intr_init(&sc->vbsc_vs, 1, fbsdrun_virtio_msix()) != 0 ||
 	    vi_set_io_bar(&sc->vbsc_vs, 0) != 0 ||
 	    qemu_fwcfg_add_boot_device(pi, blockif_bootindex(bc), "") != 0) {

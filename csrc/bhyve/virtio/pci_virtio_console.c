@@ -120,12 +120,12 @@ pci_vtcon_control_flush(struct pci_vtcon_softc *sc)
 			break;
 		}
 		msg = &sc->vsc_msgs[sc->vsc_msg_head];
-		len = buf_to_iov(
-		    msg, sizeof(*msg), iov, (size_t)req.writable, 0);
+		len =
+		    buf_to_iov(msg, sizeof(*msg), iov, (size_t)req.writable, 0);
 		if (msg->event == VTCON_PORT_NAME) {
 			name = sc->vsc_ports[msg->id].vsp_name;
-			len += buf_to_iov(name, strlen(name), iov,
-			    (size_t)req.writable, len);
+			len += buf_to_iov(
+			    name, strlen(name), iov, (size_t)req.writable, len);
 		}
 		vq_relchain(vq, (uint16_t)req.idx, (uint32_t)len);
 		sc->vsc_msg_head = (sc->vsc_msg_head + 1) % VTCON_MAXMSGS;
@@ -178,14 +178,14 @@ write_held(struct pci_vtcon_port *port)
 	while (port->vsp_held) {
 		memset(&msg, 0, sizeof(msg));
 		msg.msg_iov = rest;
-		msg.msg_iovlen = seek_iov(port->vsp_iov,
-		    (size_t)port->vsp_niov, rest, port->vsp_off);
+		msg.msg_iovlen = seek_iov(
+		    port->vsp_iov, (size_t)port->vsp_niov, rest, port->vsp_off);
 		if (msg.msg_iovlen == 0 || port->vsp_conn_fd < 0) {
 			release_held(port);
 			break;
 		}
-		n = sendmsg(port->vsp_conn_fd, &msg,
-		    MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = sendmsg(
+		    port->vsp_conn_fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n >= 0) {
 			port->vsp_off += (size_t)n;
 		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -234,8 +234,7 @@ pci_vtcon_port_close(struct pci_vtcon_port *port)
 	port->vsp_read_event = port->vsp_write_event = NULL;
 	release_held(port);
 	vq_endchains(port->vsp_txq, 1);
-	pci_vtcon_control_send(
-	    port->vsp_sc, port->vsp_id, VTCON_PORT_OPEN, 0);
+	pci_vtcon_control_send(port->vsp_sc, port->vsp_id, VTCON_PORT_OPEN, 0);
 }
 
 /* What the client sent into one buffer; false when there is no more. */
@@ -317,11 +316,10 @@ pci_vtcon_port_open(struct pci_vtcon_port *port, int s)
 {
 	port->vsp_write_event =
 	    mevent_add_disabled(s, EVF_WRITE, pci_vtcon_sock_tx, port);
-	port->vsp_read_event =
-	    mevent_add(s, EVF_READ, pci_vtcon_sock_rx, port);
+	port->vsp_read_event = mevent_add(s, EVF_READ, pci_vtcon_sock_rx, port);
 	if (port->vsp_write_event == NULL || port->vsp_read_event == NULL) {
-		EPRINTLN("virtio-console: %s: %s", port->vsp_path,
-		    strerror(errno));
+		EPRINTLN(
+		    "virtio-console: %s: %s", port->vsp_path, strerror(errno));
 		if (port->vsp_write_event != NULL)
 			mevent_delete(port->vsp_write_event);
 		port->vsp_write_event = port->vsp_read_event = NULL;
@@ -329,8 +327,7 @@ pci_vtcon_port_open(struct pci_vtcon_port *port, int s)
 		return;
 	}
 	port->vsp_conn_fd = s;
-	pci_vtcon_control_send(
-	    port->vsp_sc, port->vsp_id, VTCON_PORT_OPEN, 1);
+	pci_vtcon_control_send(port->vsp_sc, port->vsp_id, VTCON_PORT_OPEN, 1);
 }
 
 static void
@@ -486,8 +483,8 @@ pci_vtcon_cfgwrite(void *vsc, int offset, int size, uint32_t val)
 		return (-1);
 	byte = (uint8_t)val;
 	if (port->vsp_conn_fd >= 0)
-		(void)send(port->vsp_conn_fd, &byte, 1,
-		    MSG_NOSIGNAL | MSG_DONTWAIT);
+		(void)send(
+		    port->vsp_conn_fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 	return (0);
 }
 
@@ -543,9 +540,9 @@ port_listen(struct pci_vtcon_port *port, const char *path)
 		return (port_failed(path, strerror(errno)));
 	mask = umask(0077);
 	error = bind(s, (struct sockaddr *)&sun, sizeof(sun)) != 0 ||
-		listen(s, 4) != 0 ?
-	    errno :
-	    0;
+		listen(s, 4) != 0
+	    ? errno
+	    : 0;
 	umask(mask);
 	if (error != 0) {
 		close(s);
@@ -701,8 +698,7 @@ pci_vtcon_init(struct pci_devinst *pi, nvlist_t *nvl)
 	sc->vsc_config.max_nr_ports = VTCON_MAXPORTS;
 	sc->vsc_config.cols = 80;
 	sc->vsc_config.rows = 25;
-	vi_softc_linkup(
-	    &sc->vsc_vs, &vtcon_vi_consts, sc, pi, sc->vsc_queues);
+	vi_softc_linkup(&sc->vsc_vs, &vtcon_vi_consts, sc, pi, sc->vsc_queues);
 	sc->vsc_vs.vs_mtx = &sc->vsc_mtx;
 	init_ports(sc);
 	vi_set_identity(

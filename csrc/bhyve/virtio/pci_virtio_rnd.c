@@ -92,12 +92,10 @@ pci_vtrnd_init(struct pci_devinst *pi, nvlist_t *nvl)
 		return (1);
 	}
 	pthread_mutex_init(&sc->vrsc_mtx, NULL);
-	vi_softc_linkup(
-	    &sc->vrsc_vs, &vtrnd_vi_consts, sc, pi, &sc->vrsc_vq);
+	vi_softc_linkup(&sc->vrsc_vs, &vtrnd_vi_consts, sc, pi, &sc->vrsc_vq);
 	sc->vrsc_vs.vs_mtx = &sc->vrsc_mtx;
 	sc->vrsc_vq.vq_qsize = VTRND_RINGSZ;
-	vi_set_identity(
-	    pi, VIRTIO_DEV_RANDOM, PCIC_CRYPTO, VIRTIO_ID_ENTROPY);
+	vi_set_identity(pi, VIRTIO_DEV_RANDOM, PCIC_CRYPTO, VIRTIO_ID_ENTROPY);
 	if (vi_intr_init(&sc->vrsc_vs, 1, fbsdrun_virtio_msix()) != 0 ||
 	    vi_set_io_bar(&sc->vrsc_vs, 0) != 0) {
 		vi_softc_cleanup(&sc->vrsc_vs);

@@ -75,8 +75,8 @@ vi_softc_cleanup(struct virtio_softc *vs)
 }
 
 void
-vi_set_identity(struct pci_devinst *pi, uint16_t device, uint8_t class,
-    uint16_t virtio_id)
+vi_set_identity(
+    struct pci_devinst *pi, uint16_t device, uint8_t class, uint16_t virtio_id)
 {
 	pci_set_cfgdata16(pi, PCIR_VENDOR, VIRTIO_VENDOR);
 	pci_set_cfgdata16(pi, PCIR_DEVICE, device);
@@ -99,8 +99,8 @@ vi_intr_init(struct virtio_softc *vs, int barnum, bool use_msix)
 	if (error == 0)
 		error = pci_emul_add_msicap(vs->vs_pi, 1);
 	if (error != 0) {
-		EPRINTLN("%s: cannot set up interrupts: %s",
-		    vs->vs_vc->vc_name, strerror(error));
+		EPRINTLN("%s: cannot set up interrupts: %s", vs->vs_vc->vc_name,
+		    strerror(error));
 		return (error);
 	}
 	pci_lintr_request(vs->vs_pi);
@@ -151,8 +151,7 @@ void
 vi_config_changed(struct virtio_softc *vs)
 {
 	atomic_fetch_add(&vs->vs_cfggen, 1);
-	if ((atomic_load(&vs->vs_status) &
-		VIRTIO_CONFIG_STATUS_DRIVER_OK) != 0)
+	if ((atomic_load(&vs->vs_status) & VIRTIO_CONFIG_STATUS_DRIVER_OK) != 0)
 		vi_interrupt(vs, VIRTIO_PCI_ISR_CONFIG, vs->vs_msix_cfg_idx);
 }
 
@@ -244,8 +243,8 @@ vi_hv_caps(struct virtio_softc *vs)
 struct vqueue_info *
 vi_curq(struct virtio_softc *vs)
 {
-	return (vs->vs_curq < vs->vs_vc->vc_nvq ? &vs->vs_queues[vs->vs_curq] :
-						  NULL);
+	return (vs->vs_curq < vs->vs_vc->vc_nvq ? &vs->vs_queues[vs->vs_curq]
+						: NULL);
 }
 
 uint16_t
@@ -328,7 +327,7 @@ vi_status_write(struct virtio_softc *vs, uint8_t val)
 	}
 	old = atomic_load(&vs->vs_status);
 	new = (val & (uint8_t)~VIRTIO_CONFIG_S_NEEDS_RESET) & (uint8_t)~old;
-	if ((new & VIRTIO_CONFIG_S_FEATURES_OK) != 0) {
+	if ((new &VIRTIO_CONFIG_S_FEATURES_OK) != 0) {
 		if ((vs->vs_gfeatures & ~vi_hv_caps(vs)) != 0) {
 			new &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
 		} else if ((vs->vs_gfeatures & VIRTIO_F_VERSION_1) != 0) {
@@ -339,10 +338,10 @@ vi_status_write(struct virtio_softc *vs, uint8_t val)
 		}
 	}
 	atomic_fetch_or(&vs->vs_status, new);
-	if ((new & VIRTIO_CONFIG_STATUS_DRIVER_OK) != 0 &&
+	if ((new &VIRTIO_CONFIG_STATUS_DRIVER_OK) != 0 &&
 	    vs->vs_vc->vc_driver_ok != NULL)
 		vs->vs_vc->vc_driver_ok(vs->vs_dev);
-	if ((new & VIRTIO_CONFIG_STATUS_DRIVER_OK) != 0)
+	if ((new &VIRTIO_CONFIG_STATUS_DRIVER_OK) != 0)
 		vi_doorbells_start(vs);
 }
 
@@ -351,8 +350,8 @@ vi_status_write(struct virtio_softc *vs, uint8_t val)
 static uint64_t
 config_offset(struct virtio_softc *vs)
 {
-	return (pci_msix_enabled(vs->vs_pi) ? VIRTIO_PCI_CONFIG_MSI :
-					      VIRTIO_PCI_CONFIG_NOMSI);
+	return (pci_msix_enabled(vs->vs_pi) ? VIRTIO_PCI_CONFIG_MSI
+					    : VIRTIO_PCI_CONFIG_NOMSI);
 }
 
 static uint32_t
@@ -397,8 +396,7 @@ legacy_read(struct virtio_softc *vs, uint64_t offset, int size)
 static void
 legacy_features(struct virtio_softc *vs, uint32_t val)
 {
-	if ((atomic_load(&vs->vs_status) & VIRTIO_CONFIG_STATUS_DRIVER_OK) !=
-	    0)
+	if ((atomic_load(&vs->vs_status) & VIRTIO_CONFIG_STATUS_DRIVER_OK) != 0)
 		return;
 	vs->vs_negotiated_caps = val & vs->vs_vc->vc_hv_caps;
 	if (vs->vs_vc->vc_apply_features != NULL)

@@ -84,8 +84,8 @@ _Static_assert(sizeof(struct vi_cap) == 20, "virtio capability");
 /* ---- set-up ---- */
 
 static int
-add_cap(struct virtio_softc *vs, uint8_t type, uint32_t offset,
-    uint32_t length, uint8_t len, uint32_t extra)
+add_cap(struct virtio_softc *vs, uint8_t type, uint32_t offset, uint32_t length,
+    uint8_t len, uint32_t extra)
 {
 	struct vi_cap cap = {
 		.cap_vndr = PCIY_VENDOR,
@@ -97,8 +97,7 @@ add_cap(struct virtio_softc *vs, uint8_t type, uint32_t offset,
 		.extra = extra,
 	};
 
-	return (
-	    pci_emul_add_capability(vs->vs_pi, (const uint8_t *)&cap, len));
+	return (pci_emul_add_capability(vs->vs_pi, (const uint8_t *)&cap, len));
 }
 
 int
@@ -124,8 +123,8 @@ vi_modern_init(struct virtio_softc *vs)
 		error = add_cap(vs, VIRTIO_PCI_CAP_NOTIFY_CFG, NOTIFY_OFFSET,
 		    STRUCT_SIZE, CAP_EXTRA_LEN, NOTIFY_MULTIPLIER);
 	if (error == 0)
-		error = add_cap(
-		    vs, VIRTIO_PCI_CAP_PCI_CFG, 0, 0, CAP_EXTRA_LEN, 0);
+		error =
+		    add_cap(vs, VIRTIO_PCI_CAP_PCI_CFG, 0, 0, CAP_EXTRA_LEN, 0);
 	if (error != 0)
 		return (error);
 	vs->vs_pcicfg_cap = vs->vs_pi->pi_prevcap;
@@ -177,9 +176,9 @@ queue_read(struct virtio_softc *vs, uint64_t offset)
 
 	vq = vi_curq(vs);
 	if (vq == NULL)
-		return (offset == VIRTIO_PCI_COMMON_Q_MSIX ?
-			VIRTIO_MSI_NO_VECTOR :
-			0);
+		return (offset == VIRTIO_PCI_COMMON_Q_MSIX
+			? VIRTIO_MSI_NO_VECTOR
+			: 0);
 	switch (offset) {
 	case VIRTIO_PCI_COMMON_Q_SIZE:
 		return (vq->vq_qsize);
@@ -204,15 +203,15 @@ common_read(struct virtio_softc *vs, uint64_t offset, int size)
 	case VIRTIO_PCI_COMMON_DFSELECT:
 		return (vs->vs_dfselect);
 	case VIRTIO_PCI_COMMON_DF:
-		return (vs->vs_dfselect > 1 ?
-			0 :
-			half(vi_hv_caps(vs), vs->vs_dfselect == 1));
+		return (vs->vs_dfselect > 1
+			? 0
+			: half(vi_hv_caps(vs), vs->vs_dfselect == 1));
 	case VIRTIO_PCI_COMMON_GFSELECT:
 		return (vs->vs_gfselect);
 	case VIRTIO_PCI_COMMON_GF:
-		return (vs->vs_gfselect > 1 ?
-			0 :
-			half(vs->vs_gfeatures, vs->vs_gfselect == 1));
+		return (vs->vs_gfselect > 1
+			? 0
+			: half(vs->vs_gfeatures, vs->vs_gfselect == 1));
 	case VIRTIO_PCI_COMMON_MSIX:
 		return (vs->vs_msix_cfg_idx);
 	case VIRTIO_PCI_COMMON_NUMQ:

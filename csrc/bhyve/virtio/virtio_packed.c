@@ -61,8 +61,8 @@ ring_dirty(struct vqueue_info *vq)
 }
 
 static const char *
-packed_map(struct vqueue_info *vq, uint64_t desc, uint64_t driver,
-    uint64_t device)
+packed_map(
+    struct vqueue_info *vq, uint64_t desc, uint64_t driver, uint64_t device)
 {
 	struct virtio_softc *vs = vq->vq_vs;
 
@@ -173,9 +173,9 @@ packed_chain(struct vq_walk *w, struct vq_chain *chain)
 		vq_desc_copy(&desc, &ring(w->vq)[pos]);
 		chain->id = desc.id; /* the last one's counts */
 		if ((desc.flags & VRING_DESC_F_INDIRECT) != 0)
-			return (chain->count == 1 ?
-				packed_indirect(w, &desc) :
-				"indirect descriptor in a chain");
+			return (chain->count == 1
+				? packed_indirect(w, &desc)
+				: "indirect descriptor in a chain");
 		why = vq_walk_buffer(w, desc.addr, desc.len, desc.flags);
 		if (why != NULL || (desc.flags & VRING_DESC_F_NEXT) == 0)
 			return (why);
@@ -252,8 +252,7 @@ packed_publish(struct vqueue_info *vq)
 {
 	if (vq->vq_nfilled == 0)
 		return;
-	vq_store(
-	    &ring(vq)[vq->vq_first_filled].flags, vq->vq_first_flags);
+	vq_store(&ring(vq)[vq->vq_first_filled].flags, vq->vq_first_flags);
 	vq->vq_nfilled = 0;
 }
 

@@ -33,8 +33,7 @@ used_dirty(struct vqueue_info *vq)
 }
 
 static const char *
-split_map(
-    struct vqueue_info *vq, uint64_t desc, uint64_t avail, uint64_t used)
+split_map(struct vqueue_info *vq, uint64_t desc, uint64_t avail, uint64_t used)
 {
 	struct virtio_softc *vs = vq->vq_vs;
 	size_t n = vq->vq_qsize;
@@ -42,8 +41,8 @@ split_map(
 	if (desc % 16 != 0 || avail % 2 != 0 || used % 4 != 0)
 		return ("rings are not aligned");
 	vq->vq_desc = vi_gpa2host(vs, desc, n * sizeof(struct vring_desc));
-	vq->vq_avail = vi_gpa2host(vs, avail,
-	    sizeof(struct vring_avail) + (n + 1) * sizeof(uint16_t));
+	vq->vq_avail = vi_gpa2host(
+	    vs, avail, sizeof(struct vring_avail) + (n + 1) * sizeof(uint16_t));
 	vq->vq_used = vi_gpa2host(vs, used, used_size(vq));
 	if (vq->vq_desc == NULL || vq->vq_avail == NULL || vq->vq_used == NULL)
 		return ("rings are not in memory");
@@ -61,8 +60,7 @@ split_pending(struct vqueue_info *vq)
 	    (atomic_load(&vq->vq_flags) & VQ_NOKICK) == 0) {
 		vq_store(avail_event(vq), vq->vq_last_avail);
 		atomic_thread_fence(memory_order_seq_cst);
-		n = (uint16_t)(vq_load(&vq->vq_avail->idx) -
-		    vq->vq_last_avail);
+		n = (uint16_t)(vq_load(&vq->vq_avail->idx) - vq->vq_last_avail);
 	}
 	return (n);
 }
@@ -181,8 +179,7 @@ split_want_intr(struct vqueue_info *vq, bool used_all_avail)
 		used_dirty(vq);
 	/* The index is out before the driver's wish is read. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (used_all_avail &&
-	    vq_has_feature(vq, VIRTIO_F_NOTIFY_ON_EMPTY) &&
+	if (used_all_avail && vq_has_feature(vq, VIRTIO_F_NOTIFY_ON_EMPTY) &&
 	    vq_load(&vq->vq_avail->idx) == vq->vq_last_avail)
 		return (true);
 	if (vq_has_feature(vq, VIRTIO_RING_F_EVENT_IDX)) {
@@ -190,16 +187,15 @@ split_want_intr(struct vqueue_info *vq, bool used_all_avail)
 		return ((uint16_t)(new - event - 1) < (uint16_t)(new - old));
 	}
 	return (new != old &&
-	    (vq_load(&vq->vq_avail->flags) & VRING_AVAIL_F_NO_INTERRUPT) ==
-		0);
+	    (vq_load(&vq->vq_avail->flags) & VRING_AVAIL_F_NO_INTERRUPT) == 0);
 }
 
 static void
 split_kick(struct vqueue_info *vq, bool enable)
 {
 	if (!vq_has_feature(vq, VIRTIO_RING_F_EVENT_IDX))
-		vq_store(&vq->vq_used->flags,
-		    enable ? 0 : VRING_USED_F_NO_NOTIFY);
+		vq_store(
+		    &vq->vq_used->flags, enable ? 0 : VRING_USED_F_NO_NOTIFY);
 	else if (enable)
 		vq_store(avail_event(vq), vq->vq_last_avail);
 	else

@@ -78,16 +78,15 @@ static bool
 vq_alloc(struct vqueue_info *vq)
 {
 	if (vq->vq_chains == NULL)
-		vq->vq_chains =
-		    calloc(vq->vq_maxsize, sizeof(*vq->vq_chains));
+		vq->vq_chains = calloc(vq->vq_maxsize, sizeof(*vq->vq_chains));
 	if (vq->vq_heads == NULL)
 		vq->vq_heads = calloc(vq->vq_maxsize, sizeof(*vq->vq_heads));
 	return (vq->vq_chains != NULL && vq->vq_heads != NULL);
 }
 
 static void
-vq_enable(struct vqueue_info *vq, const struct vq_layout *layout,
-    uint64_t desc, uint64_t avail, uint64_t used)
+vq_enable(struct vqueue_info *vq, const struct vq_layout *layout, uint64_t desc,
+    uint64_t avail, uint64_t used)
 {
 	const char *why;
 
@@ -120,8 +119,8 @@ void
 vq_enable_modern(struct vqueue_info *vq)
 {
 	vq_enable(vq,
-	    vq_has_feature(vq, VIRTIO_F_RING_PACKED) ? &vq_packed_layout :
-						       &vq_split_layout,
+	    vq_has_feature(vq, VIRTIO_F_RING_PACKED) ? &vq_packed_layout
+						     : &vq_split_layout,
 	    vq->vq_gpa_desc, vq->vq_gpa_avail, vq->vq_gpa_used);
 }
 
@@ -130,8 +129,8 @@ vq_ring_ready(struct vqueue_info *vq)
 {
 	struct virtio_softc *vs = vq->vq_vs;
 
-	return ((atomic_load(&vq->vq_flags) & (VQ_ALLOC | VQ_BROKED)) ==
-		VQ_ALLOC &&
+	return (
+	    (atomic_load(&vq->vq_flags) & (VQ_ALLOC | VQ_BROKED)) == VQ_ALLOC &&
 	    (atomic_load(&vs->vs_status) & VIRTIO_CONFIG_S_NEEDS_RESET) == 0 &&
 	    (pci_get_cfgdata8(vs->vs_pi, PCIR_COMMAND) &
 		PCIM_CMD_BUSMASTEREN) != 0);
@@ -180,8 +179,7 @@ vq_desc_copy(void *to, const void *from)
 }
 
 const char *
-vq_walk_buffer(
-    struct vq_walk *w, uint64_t addr, uint32_t len, uint16_t flags)
+vq_walk_buffer(struct vq_walk *w, uint64_t addr, uint32_t len, uint16_t flags)
 {
 	void *hva;
 
@@ -278,8 +276,7 @@ chain_dirty(struct vqueue_info *vq, struct vq_chain *chain, uint32_t len)
 
 	for (i = 0; i < chain->nseg && len > 0; i++) {
 		n = chain->seg[i].len < len ? chain->seg[i].len : len;
-		vm_dirty_gpa(
-		    vq->vq_vs->vs_pi->pi_vmctx, chain->seg[i].gpa, n);
+		vm_dirty_gpa(vq->vq_vs->vs_pi->pi_vmctx, chain->seg[i].gpa, n);
 		len -= n;
 	}
 }

@@ -66,11 +66,11 @@ route_add(struct kvm_vm *kv, struct vm_irqfd *ifd)
 
 	if (route < 0 && (route = route_free(kv)) < 0)
 		return (ENOSPC);
-	if (route >= KVM_MSI_ROUTES || (ifd->route >= 0 && !kv->msi[route].used))
+	if (route >= KVM_MSI_ROUTES ||
+	    (ifd->route >= 0 && !kv->msi[route].used))
 		return (EINVAL);
 	old = kv->msi[route];
-	kv->msi[route] =
-	    (struct kvm_msi_route) { true, ifd->addr, ifd->data };
+	kv->msi[route] = (struct kvm_msi_route) { true, ifd->addr, ifd->data };
 	error = kvm_routes_write(kv) < 0 ? errno : 0;
 	if (error == 0 && ifd->route < 0)
 		error = irqfd_set(kv, route, ifd->fd, 0);
@@ -95,8 +95,8 @@ kvm_msi_irqfd(void *vmi, struct vm_irqfd *ifd)
 	    !kv->msi[ifd->route].used) {
 		error = EINVAL;
 	} else {
-		error = irqfd_set(
-		    kv, ifd->route, ifd->fd, KVM_IRQFD_FLAG_DEASSIGN);
+		error =
+		    irqfd_set(kv, ifd->route, ifd->fd, KVM_IRQFD_FLAG_DEASSIGN);
 		kv->msi[ifd->route].used = false;
 	}
 	pthread_mutex_unlock(&kv->mtx);

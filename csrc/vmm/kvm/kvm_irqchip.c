@@ -49,8 +49,9 @@ kvm_lapic_msi(void *vmi, uint64_t addr, uint64_t data)
 }
 
 /*
- * The table holds the messages of kvm_eventfd.c and the unmasked level pins; edge pins need no EOI.  A pin that
- * is masked keeps its route: its interrupt may be in service.
+ * The table holds the messages of kvm_eventfd.c and the unmasked level pins;
+ * edge pins need no EOI.  A pin that is masked keeps its route: its interrupt
+ * may be in service.
  */
 int
 kvm_routes_write(struct kvm_vm *kv)

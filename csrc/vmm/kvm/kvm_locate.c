@@ -60,7 +60,8 @@ locate_gpa(struct locate *l, uint64_t lin, uint64_t *gpa)
 	int fault;
 
 	return (vmm_gla2gpa(l->kc->vcpu, &l->paging, lin, VM_PROT_READ, gpa,
-		    &fault, false) == 0 && fault == 0);
+		    &fault, false) == 0 &&
+	    fault == 0);
 }
 
 /* Guest bytes at a linear address; returns how many are there. */
@@ -101,8 +102,9 @@ rep_count(const struct locate *l, const struct soft_insn_info *info)
 {
 	uint64_t rcx = l->c.gpr[1];
 
-	return (info->asize == 2 ? (uint16_t)rcx
-		: info->asize == 4 ? (uint32_t)rcx : rcx);
+	return (info->asize == 2   ? (uint16_t)rcx
+		: info->asize == 4 ? (uint32_t)rcx
+				   : rcx);
 }
 
 static bool
@@ -120,8 +122,8 @@ is_the_io(const struct locate *l, const struct vm_inout *io,
 
 /* The instruction of an OUT that KVM has taken RIP past: the shortest. */
 static bool
-locate_io_behind(struct locate *l, const struct vm_inout *io,
-    struct soft_insn_info *info)
+locate_io_behind(
+    struct locate *l, const struct vm_inout *io, struct soft_insn_info *info)
 {
 	for (unsigned back = 1; back <= 4; back++)
 		if (locate_insn(l, back, info) && is_the_io(l, io, info))
@@ -130,8 +132,8 @@ locate_io_behind(struct locate *l, const struct vm_inout *io,
 }
 
 static bool
-locate_io(struct locate *l, const struct vm_inout *io,
-    struct soft_insn_info *info)
+locate_io(
+    struct locate *l, const struct vm_inout *io, struct soft_insn_info *info)
 {
 	struct soft_insn_info here;
 	bool at;
@@ -141,7 +143,8 @@ locate_io(struct locate *l, const struct vm_inout *io,
 	if (io->in)
 		return (at);
 	/* An OUTS that goes on, or an OUT on the hardware's own path. */
-	if (at && (here.rep ? rep_count(l, &here) != 0 : !l->kc->kv->interpreted))
+	if (at &&
+	    (here.rep ? rep_count(l, &here) != 0 : !l->kc->kv->interpreted))
 		return (true);
 	if (locate_io_behind(l, io, info)) {
 		l->rip -= info->len;
@@ -152,8 +155,8 @@ locate_io(struct locate *l, const struct vm_inout *io,
 }
 
 static bool
-locate_write(struct locate *l, const struct vm_mmio *m,
-    struct soft_insn_info *info)
+locate_write(
+    struct locate *l, const struct vm_mmio *m, struct soft_insn_info *info)
 {
 	struct soft_insn_info first;
 	uint64_t gpa;
@@ -182,8 +185,8 @@ locate_write(struct locate *l, const struct vm_mmio *m,
 }
 
 static bool
-locate_mmio(struct locate *l, const struct vm_mmio *m,
-    struct soft_insn_info *info)
+locate_mmio(
+    struct locate *l, const struct vm_mmio *m, struct soft_insn_info *info)
 {
 	if (!locate_insn(l, 0, info))
 		return (false);

@@ -66,14 +66,19 @@ state_seg(struct soft_arch_state *a, int i)
 	return (i < 6 ? &a->seg[i] : i == 6 ? &a->ldtr : &a->tr);
 }
 
-/* Plain registers: name and member. */
-#define EACH_REG(X)                                           \
-	X(VM_REG_GUEST_RIP, rip)                              \
-	X(VM_REG_GUEST_RFLAGS, rflags)                        \
-	X(VM_REG_GUEST_CR0, cr0)                              \
-	X(VM_REG_GUEST_CR2, cr2) X(VM_REG_GUEST_CR3, cr3)     \
-	    X(VM_REG_GUEST_CR4, cr4) X(VM_REG_GUEST_TPR, cr8) \
-		X(VM_REG_GUEST_EFER, efer) X(VM_REG_GUEST_XCR0, xcr0)
+/* Plain registers: name and member.  clang-format does not come to rest. */
+/* clang-format off */
+#define EACH_REG(X) \
+	X(VM_REG_GUEST_RIP, rip) \
+	X(VM_REG_GUEST_RFLAGS, rflags) \
+	X(VM_REG_GUEST_CR0, cr0) \
+	X(VM_REG_GUEST_CR2, cr2) \
+	X(VM_REG_GUEST_CR3, cr3) \
+	X(VM_REG_GUEST_CR4, cr4) \
+	X(VM_REG_GUEST_TPR, cr8) \
+	X(VM_REG_GUEST_EFER, efer) \
+	X(VM_REG_GUEST_XCR0, xcr0)
+/* clang-format on */
 
 static int
 get_registers(struct kvm_vcpu *kc, struct soft_arch_state *a)

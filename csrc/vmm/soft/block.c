@@ -100,8 +100,8 @@ block_fini(struct softcpu *cpu)
 static unsigned
 jc_pagebit(uint64_t lin)
 {
-	return ((unsigned)(((lin >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull) >>
-	    54));
+	return (
+	    (unsigned)(((lin >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull) >> 54));
 }
 
 static void
@@ -256,8 +256,8 @@ block_hit(const struct block *b, uint64_t gpa, uint64_t len)
 
 /* The part of [gpa, gpa+len) in one page was written. */
 static void
-block_kill_page(struct softcpu *cpu, struct vpage *vp, uint64_t gpa,
-    uint64_t len)
+block_kill_page(
+    struct softcpu *cpu, struct vpage *vp, uint64_t gpa, uint64_t len)
 {
 	struct block *b, *next;
 
@@ -298,7 +298,7 @@ block_flush(struct softcpu *cpu)
 		return;
 	for (unsigned i = 0; i < 1u << VP_BITS; i++) {
 		for (struct vpage *vp = co->vphash[i]; vp != NULL;
-		    vp = vp->next)
+		     vp = vp->next)
 			if (vp->used)
 				code_unuse(cpu, vp->gpa);
 		co->vphash[i] = NULL;
@@ -318,9 +318,9 @@ struct decoding {
 	struct softcpu *cpu;
 	uint64_t lin, gpa;
 	const struct etlbe *e;
-	unsigned room;	  /* bytes of the first page, and of the limit */
-	unsigned page;	  /* bytes of the first page */
-	uint64_t limit;	  /* bytes that CS's limit allows */
+	unsigned room;	     /* bytes of the first page, and of the limit */
+	unsigned page;	     /* bytes of the first page */
+	uint64_t limit;	     /* bytes that CS's limit allows */
 	const uint8_t *hva2; /* of the second page */
 	uint64_t epoch;	     /* core->epoch at the start */
 	struct soft_dec d[BLOCK_MAX];
@@ -395,8 +395,7 @@ dec_records(struct decoding *dc, struct block *b, int max)
 	int n = 0;
 
 	dc->nbytes = dc->room < BLOCK_BYTES ? dc->room : BLOCK_BYTES;
-	memcpy(dc->bytes, code_ptr(dc->e->hva) + PAGE_OFF(dc->gpa),
-	    dc->nbytes);
+	memcpy(dc->bytes, code_ptr(dc->e->hva) + PAGE_OFF(dc->gpa), dc->nbytes);
 	while (n < max) {
 		b->insn[n].off = (uint16_t)at;
 		switch (decode_insn(&dc->d[n], &b->insn[n], dc->bytes + at,
@@ -440,8 +439,7 @@ dec_verify(const struct decoding *dc, const struct block *b)
 {
 	unsigned n = b->len < dc->page ? b->len : dc->page;
 
-	if (memcmp(dc->bytes, code_ptr(dc->e->hva) + PAGE_OFF(dc->gpa), n) !=
-	    0)
+	if (memcmp(dc->bytes, code_ptr(dc->e->hva) + PAGE_OFF(dc->gpa), n) != 0)
 		return (0);
 	return (b->gpa2 == 0 ||
 	    memcmp(dc->bytes + n, code_ptr(dc->hva2), b->len - n) == 0);
@@ -456,8 +454,8 @@ dec_notrap(const struct soft_dec *d)
 	if (d->row->map == M_1)
 		return (d->opcode == 0xcc || d->opcode == 0xcd ||
 		    d->opcode == 0xce || d->opcode == 0xf1);
-	return (d->row->map == M_0F &&
-	    (d->opcode == 0x05 || d->opcode == 0x34));
+	return (
+	    d->row->map == M_0F && (d->opcode == 0x05 || d->opcode == 0x34));
 }
 
 static void
@@ -512,7 +510,7 @@ block_at(struct softcpu *cpu, uint64_t gpa, uint32_t mode)
 	struct block *b;
 
 	for (b = cpu->core->bhash[bhash(gpa, mode)]; b != NULL;
-	    b = b->hash_next)
+	     b = b->hash_next)
 		if (b->gpa == gpa && b->mode == mode && b->gpa2 == 0)
 			return (b);
 	return (NULL);
@@ -530,8 +528,7 @@ dec_settle(struct decoding *dc, struct block *b)
 	if (b->gpa2 != 0) {
 		/* A page that follows itself is not worth the trouble. */
 		if (dc->hva2 == NULL || PAGE_BASE(b->gpa) == b->gpa2 ||
-		    b->gpa2 >> 30 >= CP_DIRS ||
-		    vpage_use(cpu, b->gpa2) == NULL)
+		    b->gpa2 >> 30 >= CP_DIRS || vpage_use(cpu, b->gpa2) == NULL)
 			return (-1);
 		if (dc->epoch != cpu->core->epoch)
 			return (0);
@@ -578,8 +575,8 @@ dec_block(struct decoding *dc, struct block *b, bool *keep)
  * in memory; else one record of it stands in the scratch block for one run.
  */
 static struct block *
-block_decode(struct softcpu *cpu, uint64_t lin, const struct etlbe *e,
-    uint64_t limit)
+block_decode(
+    struct softcpu *cpu, uint64_t lin, const struct etlbe *e, uint64_t limit)
 {
 	struct soft_core *co = cpu->core;
 	struct block *b = co->scratch_mem, *nb = NULL;
@@ -661,7 +658,7 @@ block_find(struct softcpu *cpu, uint64_t lin)
 	}
 	gpa = e->gpa | PAGE_OFF(lin);
 	for (b = co->bhash[bhash(gpa, cpu->mode)]; b != NULL;
-	    b = b->hash_next) {
+	     b = b->hash_next) {
 		if (b->gpa != gpa || b->mode != cpu->mode)
 			continue;
 		if (b->len > room)
@@ -670,9 +667,12 @@ block_find(struct softcpu *cpu, uint64_t lin)
 		if (b->gpa2 == 0)
 			break;
 		b->global = false;
-		if (tlb_exec(cpu, (cpu->mode & MODE_64) ? PAGE_BASE(lin) +
-		    PAGE_SIZE : (uint32_t)(PAGE_BASE(lin) + PAGE_SIZE),
-		    &e2) == 0 && e2->gpa == b->gpa2)
+		if (tlb_exec(cpu,
+			(cpu->mode & MODE_64)
+			    ? PAGE_BASE(lin) + PAGE_SIZE
+			    : (uint32_t)(PAGE_BASE(lin) + PAGE_SIZE),
+			&e2) == 0 &&
+		    e2->gpa == b->gpa2)
 			break;
 	}
 	if (b == NULL) {

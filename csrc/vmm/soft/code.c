@@ -32,19 +32,19 @@ cp_get(struct softvm *svm, uint64_t gpa, bool create)
 	if (dir == NULL) {
 		if (!create || (nd = calloc(1, sizeof(*nd))) == NULL)
 			return (NULL);
-		if (atomic_compare_exchange_strong(&svm->dir[gpa >> 30], &dir,
-		    nd))
+		if (atomic_compare_exchange_strong(
+			&svm->dir[gpa >> 30], &dir, nd))
 			dir = nd;
 		else
 			free(nd);
 	}
-	leaf = atomic_load_explicit(&dir->leaf[(gpa >> 21) & 511],
-	    memory_order_acquire);
+	leaf = atomic_load_explicit(
+	    &dir->leaf[(gpa >> 21) & 511], memory_order_acquire);
 	if (leaf == NULL) {
 		if (!create || (nl = calloc(1, sizeof(*nl))) == NULL)
 			return (NULL);
 		if (atomic_compare_exchange_strong(
-		    &dir->leaf[(gpa >> 21) & 511], &leaf, nl))
+			&dir->leaf[(gpa >> 21) & 511], &leaf, nl))
 			leaf = nl;
 		else
 			free(nl);
@@ -81,7 +81,7 @@ req_post(struct softcpu *to, enum req_kind kind, uint64_t gpa, uint64_t len)
 
 	pthread_mutex_lock(&co->req_lock);
 	if (co->req_n < REQ_MAX)
-		co->req[co->req_n++] = (struct soft_req){ gpa, len, kind };
+		co->req[co->req_n++] = (struct soft_req) { gpa, len, kind };
 	else
 		co->req_all = true;
 	seq = ++co->req_seq;
@@ -148,8 +148,9 @@ req_wait(struct softcpu *self, struct softcpu *to, uint64_t seq)
 			return;
 		if (!atomic_load(&co->in_run))
 			return;
-		if (self != NULL && (atomic_load_explicit(self->pending,
-		    memory_order_relaxed) & VCPU_EV_BACKEND))
+		if (self != NULL &&
+		    (atomic_load_explicit(self->pending, memory_order_relaxed) &
+			VCPU_EV_BACKEND))
 			req_serve(self);
 		if (turn < 200)
 			__builtin_ia32_pause();
@@ -229,8 +230,8 @@ code_unuse(struct softcpu *cpu, uint64_t gpa)
 	if (cp == NULL)
 		return;
 	pthread_mutex_lock(&svm->code_lock);
-	if ((atomic_fetch_and(&cp->cp_users, ~cpu_bit(cpu)) &
-	    ~cpu_bit(cpu)) == 0)
+	if ((atomic_fetch_and(&cp->cp_users, ~cpu_bit(cpu)) & ~cpu_bit(cpu)) ==
+	    0)
 		atomic_store(&cp->cp_granules, 0);
 	pthread_mutex_unlock(&svm->code_lock);
 }
@@ -256,15 +257,14 @@ code_cover(struct softvm *svm, uint64_t gpa, unsigned len)
 }
 
 static void
-code_written_page(struct softvm *svm, struct softcpu *cpu, uint64_t gpa,
-    uint64_t len)
+code_written_page(
+    struct softvm *svm, struct softcpu *cpu, uint64_t gpa, uint64_t len)
 {
 	struct codepage *cp = cp_get(svm, gpa, false);
 	struct softcpu *to;
 	uint64_t users;
 
-	if (cp == NULL ||
-	    !(atomic_load(&cp->cp_granules) & granules(gpa, len)))
+	if (cp == NULL || !(atomic_load(&cp->cp_granules) & granules(gpa, len)))
 		return;
 	users = atomic_load(&cp->cp_users);
 	for (int i = 0; users != 0; i++, users >>= 1) {
@@ -281,8 +281,8 @@ code_written_page(struct softvm *svm, struct softcpu *cpu, uint64_t gpa,
 }
 
 void
-code_written(struct softvm *svm, struct softcpu *cpu, uint64_t gpa,
-    uint64_t len)
+code_written(
+    struct softvm *svm, struct softcpu *cpu, uint64_t gpa, uint64_t len)
 {
 	uint64_t n;
 
@@ -303,8 +303,7 @@ code_users(struct softvm *svm, uint64_t gpa, uint64_t len)
 {
 	struct codepage *cp = cp_get(svm, gpa, false);
 
-	if (cp == NULL ||
-	    !(atomic_load(&cp->cp_granules) & granules(gpa, len)))
+	if (cp == NULL || !(atomic_load(&cp->cp_granules) & granules(gpa, len)))
 		return (0);
 	return (atomic_load(&cp->cp_users));
 }

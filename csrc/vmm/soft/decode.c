@@ -17,7 +17,7 @@ static const struct optab **dec_rows;
 static bool dec_modrm[4][256];
 static uint32_t dec_features;
 static soft_op _Atomic dec_unblock[2]; /* handlers of WRMSR and MOV to CRn */
-#define FL_IMM0 0x2u /* in fl_read; see flags_read() */
+#define FL_IMM0 0x2u		       /* in fl_read; see flags_read() */
 static pthread_once_t dec_once = PTHREAD_ONCE_INIT;
 
 static void
@@ -146,11 +146,15 @@ dec_prefixes(struct dec_cur *c, struct soft_dec *d, struct prefixes *px)
 	for (; c->at < c->n; c->at++) {
 		b = c->p[c->at];
 		switch (b) {
-		case 0x26: case 0x2e: case 0x36: case 0x3e:
+		case 0x26:
+		case 0x2e:
+		case 0x36:
+		case 0x3e:
 			if (!(d->mode & MODE_64))
 				px->segov = segs[(b >> 3) & 3];
 			break;
-		case 0x64: case 0x65:
+		case 0x64:
+		case 0x65:
 			px->segov = segs[b & 7];
 			break;
 		case 0x66:
@@ -276,8 +280,8 @@ dec_imm(struct dec_cur *c, const struct soft_dec *d, struct insn *in)
 		in->imm = (int32_t)cur_le(c, 2);
 		break;
 	case I_Z:
-		in->imm = osz == 2 ? (int16_t)cur_le(c, 2) :
-		    (int32_t)cur_le(c, 4);
+		in->imm =
+		    osz == 2 ? (int16_t)cur_le(c, 2) : (int32_t)cur_le(c, 4);
 		break;
 	case I_V:
 		in->imm64 = cur_le(c, d->opsize);
@@ -358,8 +362,7 @@ decode_insn(struct soft_dec *d, struct insn *in, const uint8_t *p, unsigned n,
 	if (d->rep != 0)
 		in->flags |= d->rep == 0xf3 ? IN_REP : IN_REPNE;
 	if (d->row->attr & A_MODRM) {
-		d->reg = (uint8_t)(((d->modrm >> 3) & 7) |
-		    ((d->rex & 4) << 1));
+		d->reg = (uint8_t)(((d->modrm >> 3) & 7) | ((d->rex & 4) << 1));
 		d->rm = (uint8_t)((d->modrm & 7) | ((d->rex & 1) << 3));
 		/* MOV to and from CRn and DRn ignores mod. */
 		d->mem = d->modrm < 0xc0 &&
@@ -414,17 +417,17 @@ bind_one(const struct soft_dec *d, struct insn *in)
 	if (op == NULL)
 		return (op_ud);
 	if (r->map == M_0F && (d->opcode == 0x30 || d->opcode == 0x22))
-		atomic_store_explicit(&dec_unblock[d->opcode == 0x22],
-		    op, memory_order_relaxed);
+		atomic_store_explicit(
+		    &dec_unblock[d->opcode == 0x22], op, memory_order_relaxed);
 	return (op);
 }
 
 bool
 decode_unblocks(soft_op op)
 {
-	return (op == atomic_load_explicit(&dec_unblock[0],
-	    memory_order_relaxed) || op == atomic_load_explicit(
-	    &dec_unblock[1], memory_order_relaxed));
+	return (
+	    op == atomic_load_explicit(&dec_unblock[0], memory_order_relaxed) ||
+	    op == atomic_load_explicit(&dec_unblock[1], memory_order_relaxed));
 }
 
 /*
@@ -469,8 +472,8 @@ decode_bind(struct soft_dec *d, struct insn *in, int n)
 		const struct optab *r = d[i].row;
 
 		if (r != NULL)
-			d[i].flags_dead = (live &
-			    (r->fl_write | r->fl_undef)) == 0;
+			d[i].flags_dead =
+			    (live & (r->fl_write | r->fl_undef)) == 0;
 		in[i].op = bind_one(&d[i], &in[i]);
 		live = decode_live(&d[i], &in[i], live);
 	}

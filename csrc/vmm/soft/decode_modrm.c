@@ -50,8 +50,8 @@ modrm16(struct dec_cur *c, struct insn *in, unsigned mod, unsigned rm)
 {
 	static const uint8_t base[8] = { R_BX, R_BX, R_BP, R_BP, R_SI, R_DI,
 		R_BP, R_BX };
-	static const uint8_t idx[8] = { R_SI, R_DI, R_SI, R_DI, R_ZERO,
-		R_ZERO, R_ZERO, R_ZERO };
+	static const uint8_t idx[8] = { R_SI, R_DI, R_SI, R_DI, R_ZERO, R_ZERO,
+		R_ZERO, R_ZERO };
 
 	if (mod == 0 && rm == 6) {
 		in->disp = (int16_t)cur_le(c, 2);
@@ -68,8 +68,7 @@ modrm16(struct dec_cur *c, struct insn *in, unsigned mod, unsigned rm)
 
 /* Parse ModRM's memory form; see soft_core_local.h. */
 bool
-decode_modrm(struct dec_cur *c, struct soft_dec *d, struct insn *in,
-    int segov)
+decode_modrm(struct dec_cur *c, struct soft_dec *d, struct insn *in, int segov)
 {
 	unsigned mod, rm, sib, base, index, r;
 	bool riprel = false;

@@ -5,7 +5,7 @@
  */
 #include "int_local.h"
 
-#define FL_KEEP                                                          \
+#define FL_KEEP                                                            \
 	(FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF | FL_VM | FL_AC | \
 	    FL_VIF | FL_VIP | FL_ID)
 
@@ -88,8 +88,7 @@ int_seg_ok(const struct softcpu *cpu, int seg, uint64_t off, uint64_t size,
 		*lin = off;
 		if (seg == S_FS || seg == S_GS)
 			*lin += cpu->seg[seg].base;
-		return (int_canonical(*lin) &&
-		    int_canonical(*lin + size - 1));
+		return (int_canonical(*lin) && int_canonical(*lin + size - 1));
 	}
 	if (seg >= 6) {
 		*lin = (uint32_t)off;

@@ -68,14 +68,14 @@ _Static_assert(sizeof(struct fximg) == 512, "FXSAVE image");
 #define MMR(cpu, n) ((cpu)->fpu.st[(n)].mant)
 
 /* ---- operands ---- */
-const void *fp_ld_slow(struct softcpu *cpu, const struct insn *in, int size,
-    int align);
-bool fp_st_slow(struct softcpu *cpu, const struct insn *in, int size,
-    int align);
+const void *fp_ld_slow(
+    struct softcpu *cpu, const struct insn *in, int size, int align);
+bool fp_st_slow(
+    struct softcpu *cpu, const struct insn *in, int size, int align);
 
 static inline bool
-fp_lin(const struct softcpu *cpu, const struct insn *in, int align,
-    uint64_t *lin)
+fp_lin(
+    const struct softcpu *cpu, const struct insn *in, int align, uint64_t *lin)
 {
 	uint64_t ea;
 
@@ -148,7 +148,7 @@ fp_get16(const void *p)
 static inline __m128i
 fp_get8(const void *p)
 {
-	return (_mm_cvtsi64_si128((int64_t)*(const volatile u64a *)p));
+	return (_mm_cvtsi64_si128((int64_t) * (const volatile u64a *)p));
 }
 static inline __m128i
 fp_get4(const void *p)
@@ -162,19 +162,19 @@ fp_get2(const void *p)
 }
 
 /* ---- gates ---- */
-#define SSE_GATE(cpu, in)                                              \
-	do {                                                           \
-		if (unlikely(!(cpu)->fpu.sse_ok)) {                    \
-			(void)soft_sse_check((cpu), (in));             \
-			return;                                        \
-		}                                                      \
+#define SSE_GATE(cpu, in)                                  \
+	do {                                               \
+		if (unlikely(!(cpu)->fpu.sse_ok)) {        \
+			(void)soft_sse_check((cpu), (in)); \
+			return;                            \
+		}                                          \
 	} while (0)
-#define MMX_GATE(cpu, in)                                              \
-	do {                                                           \
-		if (unlikely(!(cpu)->fpu.mmx_ok)) {                    \
-			mmx_again((cpu), (in));                        \
-			return;                                        \
-		}                                                      \
+#define MMX_GATE(cpu, in)                           \
+	do {                                        \
+		if (unlikely(!(cpu)->fpu.mmx_ok)) { \
+			mmx_again((cpu), (in));     \
+			return;                     \
+		}                                   \
 	} while (0)
 /* #UD/#NM/#MF of an MMX instruction; brings the x87 state into st[] and
  * sets mmx_ok. */
@@ -241,30 +241,30 @@ typedef uint64_t (*sse_gcore)(__m128i d, __m128i s);
 #define K_SD 0x800u
 #define K_PD 0x1000u
 #define K_TINY (K_SS | K_PS | K_SD | K_PD)
-#define K_GPR 0x2000u /* sources are general registers (CVTSI2xx) */
-#define K_W 0x4000u   /* ... of 64 bits */
-#define K_MMXS 0x8000u /* source is an MMX register */
+#define K_GPR 0x2000u	/* sources are general registers (CVTSI2xx) */
+#define K_W 0x4000u	/* ... of 64 bits */
+#define K_MMXS 0x8000u	/* source is an MMX register */
 #define K_MMXD 0x10000u /* destination is an MMX register */
-#define K_CC 0x20000u /* destination is the arithmetic flags */
-#define K_DP 0x40000u /* a dot product */
+#define K_CC 0x20000u	/* destination is the arithmetic flags */
+#define K_DP 0x40000u	/* a dot product */
 #define KA16 (16u | K_ALIGN)
-void sse_fp_slow(struct softcpu *cpu, const struct insn *in, sse_core core,
-    uint32_t kind);
-void sse_gpr_slow(struct softcpu *cpu, const struct insn *in,
-    sse_gcore core, uint32_t kind);
+void sse_fp_slow(
+    struct softcpu *cpu, const struct insn *in, sse_core core, uint32_t kind);
+void sse_gpr_slow(
+    struct softcpu *cpu, const struct insn *in, sse_gcore core, uint32_t kind);
 /* The same for a core that raises nothing. */
-void sse_int_slow(struct softcpu *cpu, const struct insn *in, sse_core core,
-    uint32_t kind);
+void sse_int_slow(
+    struct softcpu *cpu, const struct insn *in, sse_core core, uint32_t kind);
 /* Stores (size) bytes of cpu->fpu.tmp and goes on. */
-void sse_st_slow(struct softcpu *cpu, const struct insn *in, int size,
-    int align);
+void sse_st_slow(
+    struct softcpu *cpu, const struct insn *in, int size, int align);
 /* Source operand as (kind) says; false: stop. */
-bool sse_source(struct softcpu *cpu, const struct insn *in, uint32_t kind,
-    __m128i *s);
+bool sse_source(
+    struct softcpu *cpu, const struct insn *in, uint32_t kind, __m128i *s);
 
 /* fp_ldp() by kind. */
-#define FP_LDK(cpu, in, kind, p)                                       \
-	fp_ldp((cpu), (in), (kind) & K_SIZE, (kind) & K_ALIGN ? 16 : 1, (p))
+#define FP_LDK(cpu, in, kind, p) \
+	fp_ldp((cpu), (in), (kind)&K_SIZE, (kind)&K_ALIGN ? 16 : 1, (p))
 
 static inline __m128i
 sse_get(const void *p, uint32_t size)
@@ -282,97 +282,92 @@ sse_get(const void *p, uint32_t size)
 }
 
 /* Binder of a register and a memory handler. */
-#define FP_BIND2(name, regop, memop)                                   \
+#define FP_BIND2(name, regop, memop)                                     \
 	soft_op bind_##name(const struct soft_dec *dec, struct insn *in) \
-	{                                                              \
-		return (dec->mem ? (memop) : (regop));                 \
+	{                                                                \
+		return (dec->mem ? (memop) : (regop));                   \
 	}
-#define FP_BIND1(name, theop)                                          \
+#define FP_BIND1(name, theop)                                            \
 	soft_op bind_##name(const struct soft_dec *dec, struct insn *in) \
-	{                                                              \
-		return (theop);                                        \
+	{                                                                \
+		return (theop);                                          \
 	}
 
 /*
  * xmm <- op(xmm, xmm/mem) without floating point exceptions.  (size) is the
  * memory operand's, (al) its alignment.
  */
-#define SSE_OP(name, size, al, statement)                              \
-	static inline __m128i c_##name(__m128i d, __m128i s)           \
-	{                                                              \
-		statement;                                             \
-		return (d);                                            \
-	}                                                              \
-	static void op_##name##_r(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		SSE_GATE(cpu, in);                                     \
-		XMM(cpu, in->reg) = c_##name(XMM(cpu, in->reg),        \
-		    XMM(cpu, in->rm));                                 \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
-	static void op_##name##_m(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		const void *p;                                         \
-                                                                       \
-		if (unlikely(!cpu->fpu.sse_ok) ||                      \
-		    unlikely(!fp_ldp(cpu, in, size, al, &p))) {        \
-			sse_int_slow(cpu, in, c_##name,                \
-			    (size) | ((al) == 16 ? K_ALIGN : 0));      \
-			return;                                        \
-		}                                                      \
-		XMM(cpu, in->reg) = c_##name(XMM(cpu, in->reg),        \
-		    sse_get(p, size));                                 \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
+#define SSE_OP(name, size, al, statement)                                     \
+	static inline __m128i c_##name(__m128i d, __m128i s)                  \
+	{                                                                     \
+		statement;                                                    \
+		return (d);                                                   \
+	}                                                                     \
+	static void op_##name##_r(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		SSE_GATE(cpu, in);                                            \
+		XMM(cpu, in->reg) =                                           \
+		    c_##name(XMM(cpu, in->reg), XMM(cpu, in->rm));            \
+		SOFT_NEXT(cpu, in);                                           \
+	}                                                                     \
+	static void op_##name##_m(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		const void *p;                                                \
+                                                                              \
+		if (unlikely(!cpu->fpu.sse_ok) ||                             \
+		    unlikely(!fp_ldp(cpu, in, size, al, &p))) {               \
+			sse_int_slow(cpu, in, c_##name,                       \
+			    (size) | ((al) == 16 ? K_ALIGN : 0));             \
+			return;                                               \
+		}                                                             \
+		XMM(cpu, in->reg) =                                           \
+		    c_##name(XMM(cpu, in->reg), sse_get(p, size));            \
+		SOFT_NEXT(cpu, in);                                           \
+	}                                                                     \
 	FP_BIND2(name, op_##name##_r, op_##name##_m)
 
 #define ASM_DS(mnemonic) __asm__(mnemonic " %1,%0" : "+x"(d) : "x"(s))
-#define ASM_DSV(mnemonic) \
-	__asm__ volatile(mnemonic " %1,%0" : "+x"(d) : "x"(s))
+#define ASM_DSV(mnemonic) __asm__ volatile(mnemonic " %1,%0" : "+x"(d) : "x"(s))
 /* The usual case: an aligned 16-byte operand, the row's name is the
  * mnemonic. */
 #define SSE_V(name) SSE_OP(name, 16, 16, ASM_DS(#name))
 
 /* The same for an operation that raises floating point exceptions. */
-#define SSE_FPOP(name, kind, statement)                                \
-	static inline __m128i c_##name(__m128i d, __m128i s)           \
-	{                                                              \
-		statement;                                             \
-		return (d);                                            \
-	}                                                              \
-	static void op_##name##_r(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		if (unlikely(!cpu->fpu.ssefp_ok)) {                    \
-			sse_fp_slow(cpu, in, c_##name, kind);          \
-			return;                                        \
-		}                                                      \
-		XMM(cpu, in->reg) = c_##name(XMM(cpu, in->reg),        \
-		    XMM(cpu, in->rm));                                 \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
-	static void op_##name##_m(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		const void *p;                                         \
-                                                                       \
-		if (unlikely(!cpu->fpu.ssefp_ok) ||                    \
-		    unlikely(!FP_LDK(cpu, in, kind, &p))) {            \
-			sse_fp_slow(cpu, in, c_##name, kind);          \
-			return;                                        \
-		}                                                      \
-		XMM(cpu, in->reg) = c_##name(XMM(cpu, in->reg),        \
-		    sse_get(p, (kind) & K_SIZE));                      \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
+#define SSE_FPOP(name, kind, statement)                                       \
+	static inline __m128i c_##name(__m128i d, __m128i s)                  \
+	{                                                                     \
+		statement;                                                    \
+		return (d);                                                   \
+	}                                                                     \
+	static void op_##name##_r(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		if (unlikely(!cpu->fpu.ssefp_ok)) {                           \
+			sse_fp_slow(cpu, in, c_##name, kind);                 \
+			return;                                               \
+		}                                                             \
+		XMM(cpu, in->reg) =                                           \
+		    c_##name(XMM(cpu, in->reg), XMM(cpu, in->rm));            \
+		SOFT_NEXT(cpu, in);                                           \
+	}                                                                     \
+	static void op_##name##_m(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		const void *p;                                                \
+                                                                              \
+		if (unlikely(!cpu->fpu.ssefp_ok) ||                           \
+		    unlikely(!FP_LDK(cpu, in, kind, &p))) {                   \
+			sse_fp_slow(cpu, in, c_##name, kind);                 \
+			return;                                               \
+		}                                                             \
+		XMM(cpu, in->reg) =                                           \
+		    c_##name(XMM(cpu, in->reg), sse_get(p, (kind)&K_SIZE));   \
+		SOFT_NEXT(cpu, in);                                           \
+	}                                                                     \
 	FP_BIND2(name, op_##name##_r, op_##name##_m)
 #define SSE_F(name, kind) SSE_FPOP(name, kind, ASM_DSV(#name))
 
 /* Binders' prototypes: one for each row. */
-#define OP(map, opc, pfx, reg, mod, name, opnds, imm, attr, feat, fr, fw, \
-    fu, bind, arg)                                                     \
+#define OP(map, opc, pfx, reg, mod, name, opnds, imm, attr, feat, fr, fw, fu, \
+    bind, arg)                                                                \
 	soft_op bind(const struct soft_dec *dec, struct insn *in);
 #include "optab_fp.def"
 #undef OP

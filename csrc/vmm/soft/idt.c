@@ -15,8 +15,8 @@
 /* Transfer by a real mode vector; v86 says that the frame is a virtual-8086
  * one whose IF is VIF (CR4.VME). */
 static bool
-deliver_vector(struct softcpu *cpu, const struct idt_event *ev,
-    uint64_t table, bool vme)
+deliver_vector(
+    struct softcpu *cpu, const struct idt_event *ev, uint64_t table, bool vme)
 {
 	struct sysstk k;
 	uint64_t frame[3];
@@ -80,17 +80,18 @@ deliver_v86(struct softcpu *cpu, const struct idt_event *ev)
 		/* The redirection bitmap lies below the I/O bitmap. */
 		if (cpu->tr.limit < 0x67)
 			return (v86_fault(cpu));
-		if (!soft_sys_ld(cpu, (uint32_t)(cpu->tr.base + 0x66), 2,
-			&map))
+		if (!soft_sys_ld(cpu, (uint32_t)(cpu->tr.base + 0x66), 2, &map))
 			return (-1);
 		if (map < 32 || (uint32_t)map - 1 > cpu->tr.limit)
 			return (v86_fault(cpu));
-		if (!soft_sys_ld(cpu, (uint32_t)(cpu->tr.base + map - 32 +
-			ev->vector / 8), 1, &bits))
+		if (!soft_sys_ld(cpu,
+			(uint32_t)(cpu->tr.base + map - 32 + ev->vector / 8), 1,
+			&bits))
 			return (-1);
 		if (!(bits & (1u << (ev->vector & 7))))
-			return (deliver_vector(cpu, ev, 0,
-			    sys_iopl(cpu) < 3) ? 1 : -1);
+			return (deliver_vector(cpu, ev, 0, sys_iopl(cpu) < 3)
+				? 1
+				: -1);
 	}
 	return (sys_iopl(cpu) < 3 ? v86_fault(cpu) : 0);
 }

@@ -101,12 +101,12 @@ gate_stack64(struct softcpu *cpu, const struct idt_event *ev,
 	if (g->ist != 0) {
 		off = 0x24 + 8u * (g->ist - 1u);
 		if (off + 7 > cpu->tr.limit)
-			return (sys_fail(cpu, X_TS,
-			    SEL_ERR(cpu->tr.sel, ev->ext)));
+			return (
+			    sys_fail(cpu, X_TS, SEL_ERR(cpu->tr.sel, ev->ext)));
 		if (!soft_sys_ld(cpu, cpu->tr.base + off, 8, &k->sp))
 			return (false);
-	} else if (g->inner && !sys_tss_stack(cpu, g->dpl, ev->ext, &unused,
-	    &k->sp))
+	} else if (g->inner &&
+	    !sys_tss_stack(cpu, g->dpl, ev->ext, &unused, &k->sp))
 		return (false);
 	k->sp &= ~15ull;
 	return (true);
@@ -216,8 +216,8 @@ idt_protected(struct softcpu *cpu, const struct idt_event *ev)
 		return (gate_task(cpu, ev, g.sel));
 	if (!gate_code(cpu, ev, &g))
 		return (false);
-	ok = sys_lma(cpu) ? gate_enter64(cpu, ev, &g) :
-			    gate_enter32(cpu, ev, &g);
+	ok = sys_lma(cpu) ? gate_enter64(cpu, ev, &g)
+			  : gate_enter32(cpu, ev, &g);
 	if (!ok)
 		return (false);
 	cpu->rfl &= ~(FL_TF | FL_NT | FL_RF | FL_VM);

@@ -41,8 +41,8 @@ typedef u64a pt64;
 #define WR64(r, v) ((void)(cpu->gpr[r] = (v)))
 
 #define DEF_OP(name)                                                       \
-	INT_INLINE void name##_b(struct softcpu *cpu,                      \
-	    const struct insn *in, soft_op slow);                          \
+	INT_INLINE void name##_b(                                          \
+	    struct softcpu *cpu, const struct insn *in, soft_op slow);     \
 	INT_COLD void name##_s(struct softcpu *cpu, const struct insn *in) \
 	{                                                                  \
 		name##_b(cpu, in, NULL);                                   \
@@ -51,86 +51,86 @@ typedef u64a pt64;
 	{                                                                  \
 		name##_b(cpu, in, name##_s);                               \
 	}                                                                  \
-	INT_INLINE void name##_b(struct softcpu *cpu,                      \
-	    const struct insn *in, soft_op slow)
+	INT_INLINE void name##_b(                                          \
+	    struct softcpu *cpu, const struct insn *in, soft_op slow)
 /* A handler without memory operand. */
 #define DEF_REG(name) \
 	static void name(struct softcpu *cpu, const struct insn *in)
 
-#define INT_EA()                                                    \
-	(cpu->gpr[in->base] + (cpu->gpr[in->index] << in->scale) +  \
+#define INT_EA()                                                   \
+	(cpu->gpr[in->base] + (cpu->gpr[in->index] << in->scale) + \
 	    (uint64_t)(int64_t)in->disp)
 
 /* Linear address of the memory operand of n bytes. */
-#define LIN(n, w)                                                        \
-	({                                                               \
-		uint64_t l_ = INT_EA();                                  \
-		if (likely(in->amode == AM_64)) {                        \
-			l_ += cpu->segbase[in->seg];                     \
-		} else if (likely(in->amode == AM_FLAT32)) {             \
-			l_ = (uint32_t)l_;                               \
-		} else if (slow != NULL) {                               \
-			slow(cpu, in);                                   \
-			return;                                          \
-		} else {                                                 \
-			uint64_t t_;                                     \
-			if (!soft_ea_slow(cpu, in, (n), (w), &t_))       \
-				return;                                  \
-			l_ = t_;                                         \
-		}                                                        \
-		l_;                                                      \
+#define LIN(n, w)                                                  \
+	({                                                         \
+		uint64_t l_ = INT_EA();                            \
+		if (likely(in->amode == AM_64)) {                  \
+			l_ += cpu->segbase[in->seg];               \
+		} else if (likely(in->amode == AM_FLAT32)) {       \
+			l_ = (uint32_t)l_;                         \
+		} else if (slow != NULL) {                         \
+			slow(cpu, in);                             \
+			return;                                    \
+		} else {                                           \
+			uint64_t t_;                               \
+			if (!soft_ea_slow(cpu, in, (n), (w), &t_)) \
+				return;                            \
+			l_ = t_;                                   \
+		}                                                  \
+		l_;                                                \
 	})
 
-#define LD(S, lin)                                                       \
-	({                                                               \
-		const struct tlbe *e_ = soft_tlbe(cpu, (lin));           \
-		it##S v_;                                                \
-		if (likely((lin) - e_->rtag <= 4096 - S / 8)) {          \
-			v_ = *(volatile pt##S *)(uintptr_t)((lin) +      \
-			    e_->addend);                                 \
-		} else if (slow != NULL) {                               \
-			slow(cpu, in);                                   \
-			return;                                          \
-		} else {                                                 \
-			it##S t_;                                        \
-			if (!soft_ld_slow(cpu, in, (lin), S / 8, &t_))   \
-				return;                                  \
-			v_ = t_;                                         \
-		}                                                        \
-		v_;                                                      \
+#define LD(S, lin)                                                            \
+	({                                                                    \
+		const struct tlbe *e_ = soft_tlbe(cpu, (lin));                \
+		it##S v_;                                                     \
+		if (likely((lin)-e_->rtag <= 4096 - S / 8)) {                 \
+			v_ = *(                                               \
+			    volatile pt##S *)(uintptr_t)((lin) + e_->addend); \
+		} else if (slow != NULL) {                                    \
+			slow(cpu, in);                                        \
+			return;                                               \
+		} else {                                                      \
+			it##S t_;                                             \
+			if (!soft_ld_slow(cpu, in, (lin), S / 8, &t_))        \
+				return;                                       \
+			v_ = t_;                                              \
+		}                                                             \
+		v_;                                                           \
 	})
 
-#define ST(S, lin, v)                                                    \
-	do {                                                             \
-		const struct tlbe *e_ = soft_tlbe(cpu, (lin));           \
-		if (likely((lin) - e_->wtag <= 4096 - S / 8)) {          \
-			*(volatile pt##S *)(uintptr_t)((lin) +           \
-			    e_->addend) = (it##S)(v);                    \
-		} else if (slow != NULL) {                               \
-			slow(cpu, in);                                   \
-			return;                                          \
-		} else {                                                 \
-			it##S t_ = (it##S)(v);                           \
-			if (!soft_st_slow(cpu, in, (lin), S / 8, &t_))   \
-				return;                                  \
-		}                                                        \
+#define ST(S, lin, v)                                                        \
+	do {                                                                 \
+		const struct tlbe *e_ = soft_tlbe(cpu, (lin));               \
+		if (likely((lin)-e_->wtag <= 4096 - S / 8)) {                \
+			*(volatile pt##S *)(uintptr_t)((lin) + e_->addend) = \
+			    (it##S)(v);                                      \
+		} else if (slow != NULL) {                                   \
+			slow(cpu, in);                                       \
+			return;                                              \
+		} else {                                                     \
+			it##S t_ = (it##S)(v);                               \
+			if (!soft_st_slow(cpu, in, (lin), S / 8, &t_))       \
+				return;                                      \
+		}                                                            \
 	} while (0)
 
 /* Pointer for a read-modify-write; NULL in the slow version only. */
-#define RMWP(S, lin)                                                     \
-	({                                                               \
-		const struct tlbe *e_ = soft_tlbe(cpu, (lin));           \
-		pt##S *p_;                                               \
-		if (likely((lin) - e_->wtag <= 4096 - S / 8 &&           \
-		    (lin) - e_->rtag <= 4096 - S / 8)) {                 \
-			p_ = (pt##S *)(uintptr_t)((lin) + e_->addend);   \
-		} else if (slow != NULL) {                               \
-			slow(cpu, in);                                   \
-			return;                                          \
-		} else {                                                 \
-			p_ = soft_rmw_slow(cpu, (lin), S / 8);           \
-		}                                                        \
-		p_;                                                      \
+#define RMWP(S, lin)                                                   \
+	({                                                             \
+		const struct tlbe *e_ = soft_tlbe(cpu, (lin));         \
+		pt##S *p_;                                             \
+		if (likely((lin)-e_->wtag <= 4096 - S / 8 &&           \
+			(lin)-e_->rtag <= 4096 - S / 8)) {             \
+			p_ = (pt##S *)(uintptr_t)((lin) + e_->addend); \
+		} else if (slow != NULL) {                             \
+			slow(cpu, in);                                 \
+			return;                                        \
+		} else {                                               \
+			p_ = soft_rmw_slow(cpu, (lin), S / 8);         \
+		}                                                      \
+		p_;                                                    \
 	})
 
 /*
@@ -139,13 +139,13 @@ typedef u64a pt64;
  * False: the instruction must stop.
  */
 typedef uint64_t (*int_rmw_fn)(uint64_t d, uint64_t s, uint16_t *cc);
-bool int_rmw(struct softcpu *cpu, const struct insn *in, uint64_t lin,
-    int size, int_rmw_fn fn, uint64_t s, bool lock);
-#define RMW_SLOW(S, lin, fn, s, lock)                                     \
-	do {                                                              \
-		if (!int_rmw(cpu, in, (lin), S / 8, (fn), (s), (lock)))   \
-			return;                                           \
-		SOFT_NEXT(cpu, in);                                       \
+bool int_rmw(struct softcpu *cpu, const struct insn *in, uint64_t lin, int size,
+    int_rmw_fn fn, uint64_t s, bool lock);
+#define RMW_SLOW(S, lin, fn, s, lock)                                   \
+	do {                                                            \
+		if (!int_rmw(cpu, in, (lin), S / 8, (fn), (s), (lock))) \
+			return;                                         \
+		SOFT_NEXT(cpu, in);                                     \
 	} while (0)
 
 /*
@@ -155,12 +155,12 @@ bool int_rmw(struct softcpu *cpu, const struct insn *in, uint64_t lin,
 bool int_seg_lin(struct softcpu *cpu, const struct insn *in, int seg,
     uint64_t off, int size, bool write, uint64_t *lin);
 /* The same question without raising anything; any size below 4 GiB. */
-bool int_seg_ok(const struct softcpu *cpu, int seg, uint64_t off,
-    uint64_t size, bool write, uint64_t *lin);
-bool int_ld(struct softcpu *cpu, const struct insn *in, uint64_t lin,
-    int size, uint64_t *val);
-bool int_st(struct softcpu *cpu, const struct insn *in, uint64_t lin,
-    int size, uint64_t val);
+bool int_seg_ok(const struct softcpu *cpu, int seg, uint64_t off, uint64_t size,
+    bool write, uint64_t *lin);
+bool int_ld(struct softcpu *cpu, const struct insn *in, uint64_t lin, int size,
+    uint64_t *val);
+bool int_st(struct softcpu *cpu, const struct insn *in, uint64_t lin, int size,
+    uint64_t val);
 /* Is off a legal target of a near transfer?  False: #GP(0) was raised. */
 bool int_code_ok(struct softcpu *cpu, const struct insn *in, uint64_t off);
 
@@ -193,12 +193,12 @@ int_setreg(struct softcpu *cpu, unsigned asize, int r, uint64_t v)
 #define ASM_GETFLAGS "\n\tlahf\n\tseto %%al"
 
 /* Conditions on LAHF;SETO flags, in encoding order of the even codes. */
-#define CND_O(c) (((c) & CC_OF) != 0)
-#define CND_B(c) (((c) & CC_CF) != 0)
-#define CND_Z(c) (((c) & CC_ZF) != 0)
+#define CND_O(c) (((c)&CC_OF) != 0)
+#define CND_B(c) (((c)&CC_CF) != 0)
+#define CND_Z(c) (((c)&CC_ZF) != 0)
 #define CND_BE(c) (((c) & (CC_CF | CC_ZF)) != 0)
-#define CND_S(c) (((c) & CC_SF) != 0)
-#define CND_P(c) (((c) & CC_PF) != 0)
+#define CND_S(c) (((c)&CC_SF) != 0)
+#define CND_P(c) (((c)&CC_PF) != 0)
 #define CND_L(c) (((((c) >> 15) ^ (c)) & 1) != 0)
 #define CND_LE(c) (CND_L(c) || CND_Z(c))
 #define CND_NO(c) (!CND_O(c))
@@ -209,14 +209,16 @@ int_setreg(struct softcpu *cpu, unsigned asize, int r, uint64_t v)
 #define CND_NP(c) (!CND_P(c))
 #define CND_NL(c) (!CND_L(c))
 #define CND_NLE(c) (!CND_LE(c))
-#define FOR_COND(X)                                                     \
-	X(O) X(NO) X(B) X(NB) X(Z) X(NZ) X(BE) X(NBE) X(S) X(NS) X(P)   \
+/* clang-format off */
+#define FOR_COND(X) \
+	X(O) X(NO) X(B) X(NB) X(Z) X(NZ) X(BE) X(NBE) X(S) X(NS) X(P) \
 	X(NP) X(L) X(NL) X(LE) X(NLE)
+/* clang-format on */
 
 /* RFLAGS as soft_get_rflags() has them, without the call. */
-#define INT_RFLAGS(cpu)                                               \
-	(((cpu)->rfl & ~FL_ARITH) | 2u |                              \
-	    (((cpu)->cc & (CC_ALL & ~CC_OF)) >> 8) |                  \
+#define INT_RFLAGS(cpu)                              \
+	(((cpu)->rfl & ~FL_ARITH) | 2u |             \
+	    (((cpu)->cc & (CC_ALL & ~CC_OF)) >> 8) | \
 	    (((cpu)->cc & CC_OF) << 11))
 
 /* Operand size of an instruction that has no byte form. */
@@ -238,8 +240,8 @@ int_spsize(const struct softcpu *cpu)
 	return ((cpu->mode & MODE_SS32) ? 4 : 2);
 }
 /* Commits rSP.  False: nothing changed. */
-bool int_push(struct softcpu *cpu, const struct insn *in, unsigned size,
-    uint64_t val);
+bool int_push(
+    struct softcpu *cpu, const struct insn *in, unsigned size, uint64_t val);
 /* Read at rSP + skip; the caller commits by int_addsp(). */
 bool int_peek(struct softcpu *cpu, const struct insn *in, unsigned size,
     unsigned skip, uint64_t *val);
@@ -252,7 +254,8 @@ int_stk(const struct soft_dec *d)
 	if ((d->mode & MODE_64) && d->opsize == 8)
 		return (STK_64);
 	if ((d->mode & (MODE_64 | MODE_FLAT | MODE_SS32 | MODE_CSFLAT)) ==
-	    (MODE_FLAT | MODE_SS32 | MODE_CSFLAT) && d->opsize == 4)
+		(MODE_FLAT | MODE_SS32 | MODE_CSFLAT) &&
+	    d->opsize == 4)
 		return (STK_F32);
 	return (STK_ANY);
 }
@@ -265,8 +268,7 @@ int_szi(const struct soft_dec *d)
 }
 
 /* ---- near transfers (op_branch.c) ---- */
-void int_jump_checked(struct softcpu *cpu, const struct insn *in,
-    uint64_t rip);
+void int_jump_checked(struct softcpu *cpu, const struct insn *in, uint64_t rip);
 /*
  * End the block at rip.  A target that the jump cache knows has been fetched
  * in this mode and is legal.  64-bit indirect targets must have been checked
@@ -295,15 +297,15 @@ int_jump_rel(struct softcpu *cpu, const struct insn *in, int64_t dist)
 	const struct jcent *j = soft_jc(cpu, lin);
 
 	if (likely(j->tag == (lin ^ cpu->modekey)) &&
-	    likely(atomic_load_explicit(cpu->pending,
-		memory_order_relaxed) == 0)) {
+	    likely(atomic_load_explicit(cpu->pending, memory_order_relaxed) ==
+		0)) {
 		cpu->gpr[R_BLOCK] = lin;
 		j->blk->insn[0].op(cpu, &j->blk->insn[0]);
 		return;
 	}
 #endif
-	int_jump_checked(cpu, in, cpu->gpr[R_BLOCK] + (uint64_t)dist -
-	    cpu->csbase);
+	int_jump_checked(
+	    cpu, in, cpu->gpr[R_BLOCK] + (uint64_t)dist - cpu->csbase);
 }
 /* A conditional jump that is not taken, from its record. */
 INT_INLINE void
@@ -314,8 +316,8 @@ int_fall(struct softcpu *cpu, const struct insn *in)
 	const struct jcent *j = soft_jc(cpu, lin);
 
 	if (likely(j->tag == (lin ^ cpu->modekey)) &&
-	    likely(atomic_load_explicit(cpu->pending,
-		memory_order_relaxed) == 0)) {
+	    likely(atomic_load_explicit(cpu->pending, memory_order_relaxed) ==
+		0)) {
 		cpu->gpr[R_BLOCK] = lin;
 		j->blk->insn[0].op(cpu, &j->blk->insn[0]);
 		return;

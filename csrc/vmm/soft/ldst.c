@@ -66,9 +66,9 @@ acc_translate(struct acc *a)
 	if (!a->wide)
 		a->lin = (uint32_t)a->lin;
 	else if (unlikely(!soft_canonical(a->lin) ||
-	    !soft_canonical(a->lin + a->size - 1)))
-		return (acc_fault(a, a->in != NULL &&
-		    (a->in->flags & IN_SS) ? X_SS : X_GP, 0));
+		     !soft_canonical(a->lin + a->size - 1)))
+		return (acc_fault(a,
+		    a->in != NULL && (a->in->flags & IN_SS) ? X_SS : X_GP, 0));
 	if (unlikely(acc_alignment_bad(a)))
 		return (acc_fault(a, X_AC, 0));
 	a->len[0] = (unsigned)(PAGE_SIZE - PAGE_OFF(a->lin));
@@ -152,8 +152,8 @@ soft_io_get(struct softcpu *cpu, const struct insn *in, bool port, bool write,
 }
 
 static void
-mmio_exit(struct softcpu *cpu, const struct insn *in, uint64_t gpa,
-    bool write, uint64_t data, int bytes)
+mmio_exit(struct softcpu *cpu, const struct insn *in, uint64_t gpa, bool write,
+    uint64_t data, int bytes)
 {
 	struct vm_exit *vme = cpu->vme;
 
@@ -177,8 +177,8 @@ mmio_exit(struct softcpu *cpu, const struct insn *in, uint64_t gpa,
  * to be run again.  False: it stops.
  */
 bool
-soft_mmio(struct softcpu *cpu, const struct insn *in, uint64_t gpa,
-    bool write, uint64_t *data, int bytes)
+soft_mmio(struct softcpu *cpu, const struct insn *in, uint64_t gpa, bool write,
+    uint64_t *data, int bytes)
 {
 	struct soft_io *io;
 
@@ -202,8 +202,7 @@ soft_mmio(struct softcpu *cpu, const struct insn *in, uint64_t gpa,
 		if (write)
 			io->data = *data;
 		vmm_stat_incr(cpu->vcpu, VMEXIT_INST_EMUL, 1);
-		if (!vmm_handle_mmio(cpu->vcpu, gpa, write, &io->data,
-		    bytes)) {
+		if (!vmm_handle_mmio(cpu->vcpu, gpa, write, &io->data, bytes)) {
 			mmio_exit(cpu, in, gpa, write, io->data, bytes);
 			return (false);
 		}
@@ -231,8 +230,8 @@ part_mmio(const struct acc *a, unsigned i, uint8_t *buf)
 		data = 0;
 		if (a->write)
 			memcpy(&data, buf + at, n);
-		if (!soft_mmio(a->cpu, a->in, gpa + at, a->write, &data,
-		    (int)n))
+		if (!soft_mmio(
+			a->cpu, a->in, gpa + at, a->write, &data, (int)n))
 			return (false);
 		if (!a->write)
 			memcpy(buf + at, &data, n);
@@ -267,8 +266,9 @@ acc_load(struct acc *a, void *val)
 		if (a->len[i] == 0)
 			break;
 		if (a->part[i].hva != NULL)
-			ram_copy(buf, a->part[i].hva + (i == 0 ?
-			    PAGE_OFF(a->lin) : 0), a->len[i]);
+			ram_copy(buf,
+			    a->part[i].hva + (i == 0 ? PAGE_OFF(a->lin) : 0),
+			    a->len[i]);
 		else if (!part_mmio(a, i, buf))
 			return (false);
 		buf += a->len[0];
@@ -309,8 +309,8 @@ acc_insn(struct acc *a, struct softcpu *cpu, const struct insn *in,
 }
 
 bool
-soft_ld_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin,
-    int size, void *val)
+soft_ld_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin, int size,
+    void *val)
 {
 	struct acc a;
 
@@ -319,8 +319,8 @@ soft_ld_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin,
 }
 
 bool
-soft_st_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin,
-    int size, const void *val)
+soft_st_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin, int size,
+    const void *val)
 {
 	struct acc a;
 
@@ -360,8 +360,8 @@ soft_st_bytes(struct softcpu *cpu, const struct insn *in, uint64_t lin,
 }
 
 bool
-soft_probe_write(struct softcpu *cpu, const struct insn *in, uint64_t lin,
-    int len)
+soft_probe_write(
+    struct softcpu *cpu, const struct insn *in, uint64_t lin, int len)
 {
 	struct acc a;
 
@@ -416,8 +416,8 @@ soft_lock_end(struct softcpu *cpu)
 /* ---- system accesses ---- */
 
 static void
-acc_system(struct acc *a, struct softcpu *cpu, int kind, uint64_t lin,
-    int size, bool write)
+acc_system(struct acc *a, struct softcpu *cpu, int kind, uint64_t lin, int size,
+    bool write)
 {
 	a->cpu = cpu;
 	a->in = NULL;
@@ -443,8 +443,8 @@ load_kind(struct softcpu *cpu, int kind, uint64_t lin, int size, void *val)
 
 	t = &cpu->tlbs[kind][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 	if (likely(lin - t->rtag <= PAGE_SIZE - (unsigned)size)) {
-		ram_copy(val, (void *)(uintptr_t)(lin + t->addend),
-		    (unsigned)size);
+		ram_copy(
+		    val, (void *)(uintptr_t)(lin + t->addend), (unsigned)size);
 		return (true);
 	}
 	acc_system(&a, cpu, kind, lin, size, false);
@@ -452,16 +452,16 @@ load_kind(struct softcpu *cpu, int kind, uint64_t lin, int size, void *val)
 }
 
 static bool
-store_kind(struct softcpu *cpu, int kind, uint64_t lin, int size,
-    const void *val)
+store_kind(
+    struct softcpu *cpu, int kind, uint64_t lin, int size, const void *val)
 {
 	const struct tlbe *t;
 	struct acc a;
 
 	t = &cpu->tlbs[kind][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 	if (likely(lin - t->wtag <= PAGE_SIZE - (unsigned)size)) {
-		ram_copy((void *)(uintptr_t)(lin + t->addend), val,
-		    (unsigned)size);
+		ram_copy(
+		    (void *)(uintptr_t)(lin + t->addend), val, (unsigned)size);
 		return (true);
 	}
 	acc_system(&a, cpu, kind, lin, size, true);
@@ -487,8 +487,8 @@ soft_cpl_ld(struct softcpu *cpu, int cpl, uint64_t lin, int size, void *val)
 }
 
 bool
-soft_cpl_st(struct softcpu *cpu, int cpl, uint64_t lin, int size,
-    const void *val)
+soft_cpl_st(
+    struct softcpu *cpu, int cpl, uint64_t lin, int size, const void *val)
 {
 	return (store_kind(cpu, tlb_kind(cpu, cpl), lin, size, val));
 }

@@ -124,8 +124,8 @@ mmu_walk_pae(struct walk *w, uint64_t table, int level)
 		if (level == 1)
 			break;
 		if (e & PTE_PS) {
-			if (level == 4 || (level == 3 &&
-			    !w->cpu->core->gbpages))
+			if (level == 4 ||
+			    (level == 3 && !w->cpu->core->gbpages))
 				return (mmu_err(w, PF_P | PF_RSVD));
 			if (e & ((1ull << shift) - 1) & ~0x1fffull)
 				return (mmu_err(w, PF_P | PF_RSVD));
@@ -145,8 +145,8 @@ mmu_walk_32(struct walk *w)
 	uint64_t e, hi;
 	int extra;
 
-	e = mmu_entry(w, (w->cpu->cr3 & 0xfffff000) +
-	    ((w->lin >> 22) & 1023) * 4);
+	e = mmu_entry(
+	    w, (w->cpu->cr3 & 0xfffff000) + ((w->lin >> 22) & 1023) * 4);
 	if (!(e & PTE_P))
 		return (mmu_err(w, 0));
 	mmu_accumulate(w, e);
@@ -214,7 +214,7 @@ mmu_set_ad(struct walk *w)
 		if ((s->val & want) == want || s->hva == NULL)
 			continue;
 		if (vmm_gpa2hva(w->cpu->vm, s->gpa, w->pae ? 8 : 4,
-		    VM_PROT_WRITE) == NULL)
+			VM_PROT_WRITE) == NULL)
 			continue;
 		if (w->pae)
 			ok = __atomic_compare_exchange_n((uint64_t *)s->hva,
@@ -223,8 +223,8 @@ mmu_set_ad(struct walk *w)
 		else {
 			v32 = (uint32_t)s->val;
 			ok = __atomic_compare_exchange_n((uint32_t *)s->hva,
-			    &v32, v32 | (uint32_t)want, false,
-			    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+			    &v32, v32 | (uint32_t)want, false, __ATOMIC_SEQ_CST,
+			    __ATOMIC_SEQ_CST);
 		}
 		if (!ok)
 			return (false);
@@ -253,16 +253,21 @@ mmu_walk(struct softcpu *cpu, uint64_t lin, int access, int kind,
 		return (0);
 	}
 	for (int try = 0;; try++) {
-		w = (struct walk){ .cpu = cpu, .lin = lin, .access = access,
-			.kind = kind, .rw = ~0ull, .user = ~0ull };
+		w = (struct walk) { .cpu = cpu,
+			.lin = lin,
+			.access = access,
+			.kind = kind,
+			.rw = ~0ull,
+			.user = ~0ull };
 		w.pae = (cpu->cr4 & CR4_PAE_) != 0;
 		w.nxe = (cpu->efer & EFER_NXE_) != 0;
 		if (cpu->efer & EFER_LMA_)
 			err = mmu_walk_pae(&w, cpu->cr3 & PTE_ADDR, 4);
 		else if (w.pae) {
 			pdpte = cpu->pdpte[(lin >> 30) & 3];
-			err = (pdpte & PTE_P) ? mmu_walk_pae(&w,
-			    pdpte & PTE_ADDR, 2) : mmu_err(&w, 0);
+			err = (pdpte & PTE_P)
+			    ? mmu_walk_pae(&w, pdpte & PTE_ADDR, 2)
+			    : mmu_err(&w, 0);
 		} else
 			err = mmu_walk_32(&w);
 		if (err == 0)
@@ -309,8 +314,8 @@ soft_load_pdptes(struct softcpu *cpu, uint64_t cr3)
 
 	rsvd = mmu_rsvd_addr(cpu) | 0xfff00000000001e6ull;
 	for (unsigned i = 0; i < 4; i++) {
-		void *p = vmm_gpa2hva(cpu->vm, (cr3 & 0xffffffe0) + i * 8, 8,
-		    VM_PROT_READ);
+		void *p = vmm_gpa2hva(
+		    cpu->vm, (cr3 & 0xffffffe0) + i * 8, 8, VM_PROT_READ);
 
 		pd[i] = p == NULL ? 0 : *(volatile uint64_t *)p;
 		if ((pd[i] & PTE_P) && (pd[i] & rsvd))

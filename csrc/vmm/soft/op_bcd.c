@@ -99,7 +99,9 @@ DEF_REG(op_aad)
 	uint32_t f;
 
 	__asm__("addb %2, %0" ASM_GETFLAGS
-	    : "+q"(v), "=&a"(f) : "q"(al) : "cc");
+		: "+q"(v), "=&a"(f)
+		: "q"(al)
+		: "cc");
 	WR16(R_AX, v);
 	cpu->cc = (uint16_t)f;
 	SOFT_NEXT(cpu, in);

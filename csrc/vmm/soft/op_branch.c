@@ -15,37 +15,36 @@ int_jump_checked(struct softcpu *cpu, const struct insn *in, uint64_t rip)
 #define TRUNC16(v) ((uint16_t)(v))
 #define TRUNC32(v) ((uint32_t)(v))
 #define TRUNC64(v) (v)
-#define TARGET(S) \
-	TRUNC##S(soft_rip_next(cpu, in) + (uint64_t)(int64_t)in->imm)
+#define TARGET(S) TRUNC##S(soft_rip_next(cpu, in) + (uint64_t)(int64_t)in->imm)
 
 /* ---- Jcc ---- */
 /* disp: the target's distance from the block's first byte. */
-#define JCC(c)                                                  \
-	DEF_REG(op_j##c)                                        \
-	{                                                       \
-		if (CND_##c(cpu->cc))                           \
-			int_jump_rel(cpu, in, in->disp);        \
-		else                                            \
-			int_fall(cpu, in);                      \
-	}                                                       \
-	DEF_REG(op_j##c##_16)                                   \
-	{                                                       \
-		if (CND_##c(cpu->cc))                           \
-			int_jump(cpu, in, TARGET(16));          \
-		else                                            \
-			int_fall(cpu, in);                      \
-	}                                                       \
-	DEF_REG(op_j##c##_far)                                  \
-	{                                                       \
-		if (CND_##c(cpu->cc))                           \
-			int_jump_rel(cpu, in, (int64_t)in->imm + \
-			    in->off + in->len);                 \
-		else                                            \
-			int_fall(cpu, in);                      \
+#define JCC(c)                                                              \
+	DEF_REG(op_j##c)                                                    \
+	{                                                                   \
+		if (CND_##c(cpu->cc))                                       \
+			int_jump_rel(cpu, in, in->disp);                    \
+		else                                                        \
+			int_fall(cpu, in);                                  \
+	}                                                                   \
+	DEF_REG(op_j##c##_16)                                               \
+	{                                                                   \
+		if (CND_##c(cpu->cc))                                       \
+			int_jump(cpu, in, TARGET(16));                      \
+		else                                                        \
+			int_fall(cpu, in);                                  \
+	}                                                                   \
+	DEF_REG(op_j##c##_far)                                              \
+	{                                                                   \
+		if (CND_##c(cpu->cc))                                       \
+			int_jump_rel(                                       \
+			    cpu, in, (int64_t)in->imm + in->off + in->len); \
+		else                                                        \
+			int_fall(cpu, in);                                  \
 	}
 FOR_COND(JCC)
-#define T_JCC(c) {op_j##c##_16, op_j##c, op_j##c##_far},
-static const soft_op jcc_tab[16][3] = {FOR_COND(T_JCC)};
+#define T_JCC(c) { op_j##c##_16, op_j##c, op_j##c##_far },
+static const soft_op jcc_tab[16][3] = { FOR_COND(T_JCC) };
 
 soft_op
 ibind_jcc(const struct soft_dec *d, struct insn *in)
@@ -53,8 +52,9 @@ ibind_jcc(const struct soft_dec *d, struct insn *in)
 	int64_t dist = (int64_t)in->imm + in->off + in->len;
 
 	in->disp = (int32_t)dist;
-	return (jcc_tab[d->opcode & 15][d->opsize == 2 ? 0 :
-	    in->disp == dist ? 1 : 2]);
+	return (jcc_tab[d->opcode & 15][d->opsize == 2 ? 0
+		: in->disp == dist		       ? 1
+						       : 2]);
 }
 
 /* ---- JMP ---- */
@@ -66,30 +66,30 @@ DEF_REG(op_jmp_i)
 {
 	int_jump_rel(cpu, in, (int64_t)in->imm + in->off + in->len);
 }
-#define JMP_SIZE(S)                                             \
-	DEF_REG(op_jmp_r##S)                                    \
-	{                                                       \
-		it##S v = RD##S(in->rm);                        \
-                                                                \
-		CHECK##S(v);                                    \
-		int_jump(cpu, in, v);                            \
-	}                                                       \
-	DEF_OP(op_jmp_m##S)                                     \
-	{                                                       \
-		uint64_t lin = LIN(S / 8, false);               \
-		it##S v = LD(S, lin);                           \
-                                                                \
-		CHECK##S(v);                                    \
-		int_jump(cpu, in, v);                            \
+#define JMP_SIZE(S)                               \
+	DEF_REG(op_jmp_r##S)                      \
+	{                                         \
+		it##S v = RD##S(in->rm);          \
+                                                  \
+		CHECK##S(v);                      \
+		int_jump(cpu, in, v);             \
+	}                                         \
+	DEF_OP(op_jmp_m##S)                       \
+	{                                         \
+		uint64_t lin = LIN(S / 8, false); \
+		it##S v = LD(S, lin);             \
+                                                  \
+		CHECK##S(v);                      \
+		int_jump(cpu, in, v);             \
 	}
 #define CHECK16(v) ((void)0)
 #define CHECK32(v) ((void)0)
-#define CHECK64(v)                                              \
-	do {                                                    \
-		if (unlikely(!int_canonical(v))) {              \
-			soft_fault_err(cpu, in, X_GP, 0);       \
-			return;                                 \
-		}                                               \
+#define CHECK64(v)                                        \
+	do {                                              \
+		if (unlikely(!int_canonical(v))) {        \
+			soft_fault_err(cpu, in, X_GP, 0); \
+			return;                           \
+		}                                         \
 	} while (0)
 JMP_SIZE(16)
 JMP_SIZE(32)
@@ -99,9 +99,9 @@ soft_op
 ibind_jmp(const struct soft_dec *d, struct insn *in)
 {
 	static const soft_op tab[3][3] = {
-		{op_jmp_i16, op_jmp_i, op_jmp_i},
-		{op_jmp_r16, op_jmp_r32, op_jmp_r64},
-		{op_jmp_m16, op_jmp_m32, op_jmp_m64},
+		{ op_jmp_i16, op_jmp_i, op_jmp_i },
+		{ op_jmp_r16, op_jmp_r32, op_jmp_r64 },
+		{ op_jmp_m16, op_jmp_m32, op_jmp_m64 },
 	};
 	unsigned form = d->opcode != 0xff ? 0 : d->mem ? 2 : 1;
 
@@ -169,22 +169,22 @@ call_any(struct softcpu *cpu, const struct insn *in, uint64_t to)
 	soft_goto(cpu, to);
 }
 
-#define CALL_ANY(S)                                    \
-	DEF_REG(op_call_i_any##S)                      \
-	{                                              \
-		call_any(cpu, in, TARGET(S));          \
-	}                                              \
-	DEF_REG(op_call_r_any##S)                      \
-	{                                              \
-		call_any(cpu, in, RD##S(in->rm));      \
-	}                                              \
-	DEF_REG(op_call_m_any##S)                      \
-	{                                              \
-		const soft_op slow = NULL;             \
-		uint64_t lin = LIN(S / 8, false);      \
-		it##S to = LD(S, lin);                 \
-                                                       \
-		call_any(cpu, in, to);                 \
+#define CALL_ANY(S)                               \
+	DEF_REG(op_call_i_any##S)                 \
+	{                                         \
+		call_any(cpu, in, TARGET(S));     \
+	}                                         \
+	DEF_REG(op_call_r_any##S)                 \
+	{                                         \
+		call_any(cpu, in, RD##S(in->rm)); \
+	}                                         \
+	DEF_REG(op_call_m_any##S)                 \
+	{                                         \
+		const soft_op slow = NULL;        \
+		uint64_t lin = LIN(S / 8, false); \
+		it##S to = LD(S, lin);            \
+                                                  \
+		call_any(cpu, in, to);            \
 	}
 CALL_ANY(16)
 CALL_ANY(32)
@@ -193,12 +193,12 @@ soft_op
 ibind_call(const struct soft_dec *d, struct insn *in)
 {
 	static const soft_op tab[3][4] = {
-		{op_call_i_64, op_call_i_f32, op_call_i_any16,
-		    op_call_i_any32},
-		{op_call_r_64, op_call_r_f32, op_call_r_any16,
-		    op_call_r_any32},
-		{op_call_m_64, op_call_m_any32, op_call_m_any16,
-		    op_call_m_any32},
+		{ op_call_i_64, op_call_i_f32, op_call_i_any16,
+		    op_call_i_any32 },
+		{ op_call_r_64, op_call_r_f32, op_call_r_any16,
+		    op_call_r_any32 },
+		{ op_call_m_64, op_call_m_any32, op_call_m_any16,
+		    op_call_m_any32 },
 	};
 	unsigned form = d->opcode != 0xff ? 0 : d->mem ? 2 : 1;
 	int stk = int_stk(d);
@@ -251,7 +251,7 @@ DEF_REG(op_ret_any)
 soft_op
 ibind_ret(const struct soft_dec *d, struct insn *in)
 {
-	static const soft_op tab[3] = {op_ret_64, op_ret_f32, op_ret_any};
+	static const soft_op tab[3] = { op_ret_64, op_ret_f32, op_ret_any };
 
 	in->flags |= IN_SS;
 	return (tab[int_stk(d)]);
@@ -292,16 +292,16 @@ loop_target_ok(struct softcpu *cpu, const struct insn *in)
 	return (int_code_ok(cpu, in, rip));
 }
 
-#define LOOP_OP(name, cond)                                          \
-	DEF_REG(op_##name)                                           \
-	{                                                            \
-		uint64_t n = loop_count(cpu, in, 1);                 \
-		bool taken = n != 0 && (cond);                       \
-                                                                     \
-		if (taken && !loop_target_ok(cpu, in))               \
-			return;                                      \
-		int_setreg(cpu, in->aux, R_CX, n);                   \
-		loop_end(cpu, in, taken);                            \
+#define LOOP_OP(name, cond)                            \
+	DEF_REG(op_##name)                             \
+	{                                              \
+		uint64_t n = loop_count(cpu, in, 1);   \
+		bool taken = n != 0 && (cond);         \
+                                                       \
+		if (taken && !loop_target_ok(cpu, in)) \
+			return;                        \
+		int_setreg(cpu, in->aux, R_CX, n);     \
+		loop_end(cpu, in, taken);              \
 	}
 LOOP_OP(loopne, CND_NZ(cpu->cc))
 LOOP_OP(loope, CND_Z(cpu->cc))
@@ -316,7 +316,10 @@ soft_op
 ibind_loop(const struct soft_dec *d, struct insn *in)
 {
 	static const soft_op tab[4] = {
-		op_loopne, op_loope, op_loop, op_jcxz,
+		op_loopne,
+		op_loope,
+		op_loop,
+		op_jcxz,
 	};
 
 	in->aux = d->asize;
@@ -324,30 +327,28 @@ ibind_loop(const struct soft_dec *d, struct insn *in)
 }
 
 /* ---- BOUND ---- */
-#define BOUND_SIZE(S)                                                 \
-	static bool bound##S(struct softcpu *cpu,                     \
-	    const struct insn *in)                                    \
-	{                                                             \
-		uint64_t lin, v;                                      \
-		st##S i = (st##S)RD##S(in->reg), lo, hi;              \
-                                                                      \
-		if (!soft_ea(cpu, in, S / 4, false, &lin) ||          \
-		    !int_ld(cpu, in, lin, S / 8, &v))                 \
-			return (false);                               \
-		lo = (st##S)v;                                        \
-		if (!int_ld(cpu, in, (uint32_t)(lin + S / 8), S / 8,  \
-			&v))                                          \
-			return (false);                               \
-		hi = (st##S)v;                                        \
-		if (i >= lo && i <= hi)                               \
-			return (true);                                \
-		soft_fault(cpu, in, X_BR);                            \
-		return (false);                                       \
-	}                                                             \
-	DEF_REG(op_bound##S)                                          \
-	{                                                             \
-		if (bound##S(cpu, in))                                \
-			SOFT_NEXT(cpu, in);                           \
+#define BOUND_SIZE(S)                                                     \
+	static bool bound##S(struct softcpu *cpu, const struct insn *in)  \
+	{                                                                 \
+		uint64_t lin, v;                                          \
+		st##S i = (st##S)RD##S(in->reg), lo, hi;                  \
+                                                                          \
+		if (!soft_ea(cpu, in, S / 4, false, &lin) ||              \
+		    !int_ld(cpu, in, lin, S / 8, &v))                     \
+			return (false);                                   \
+		lo = (st##S)v;                                            \
+		if (!int_ld(cpu, in, (uint32_t)(lin + S / 8), S / 8, &v)) \
+			return (false);                                   \
+		hi = (st##S)v;                                            \
+		if (i >= lo && i <= hi)                                   \
+			return (true);                                    \
+		soft_fault(cpu, in, X_BR);                                \
+		return (false);                                           \
+	}                                                                 \
+	DEF_REG(op_bound##S)                                              \
+	{                                                                 \
+		if (bound##S(cpu, in))                                    \
+			SOFT_NEXT(cpu, in);                               \
 	}
 BOUND_SIZE(16)
 BOUND_SIZE(32)

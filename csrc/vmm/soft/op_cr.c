@@ -10,10 +10,10 @@
 #define CR0_KNOWN                                                       \
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | \
 	    CR0_AM | CR0_NW | CR0_CD | CR0_PG)
-#define CR4_KNOWN                                                         \
-	(CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE |       \
-	    CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT |   \
-	    CR4_UMIP | CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP)
+#define CR4_KNOWN                                                             \
+	(CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | \
+	    CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP |      \
+	    CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP)
 /* Changing one of these voids translations, or reloads the PDPTEs. */
 #define CR4_PAGING (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP)
 
@@ -49,8 +49,7 @@ soft_write_cr0(struct softcpu *cpu, uint64_t val)
 		return (sys_fail(cpu, X_GP, 0));
 	val = (val & CR0_KNOWN) | CR0_ET;
 	if (((val & CR0_PG) && !(val & CR0_PE)) ||
-	    ((val & CR0_NW) && !(val & CR0_CD)) ||
-	    !cr0_paging(cpu, val, &efer))
+	    ((val & CR0_NW) && !(val & CR0_CD)) || !cr0_paging(cpu, val, &efer))
 		return (sys_fail(cpu, X_GP, 0));
 	changed = cpu->cr0 ^ val;
 	if ((val & CR0_PG) && (cpu->cr4 & CR4_PAE) && !(efer & EFER_LMA) &&

@@ -5,8 +5,8 @@
 #include "sys_local.h"
 
 static bool
-far_real(struct softcpu *cpu, uint16_t sel, uint64_t off, int size,
-    bool call, uint64_t next)
+far_real(struct softcpu *cpu, uint16_t sel, uint64_t off, int size, bool call,
+    uint64_t next)
 {
 	struct sysstk k;
 	uint64_t frame[2];
@@ -28,16 +28,17 @@ far_real(struct softcpu *cpu, uint16_t sel, uint64_t off, int size,
 
 /* Transfer to a code segment without a gate. */
 static bool
-far_code(struct softcpu *cpu, uint16_t sel, uint64_t off, int size,
-    bool call, uint64_t next, struct sysdesc *d)
+far_code(struct softcpu *cpu, uint16_t sel, uint64_t off, int size, bool call,
+    uint64_t next, struct sysdesc *d)
 {
 	struct sysstk k;
 	uint64_t frame[2];
 	unsigned dpl;
 
 	dpl = AT_DPL(d->attr);
-	if (at_is_conforming(d->attr) ? dpl > cpu->cpl :
-		(dpl != cpu->cpl || (sel & 3u) > cpu->cpl))
+	if (at_is_conforming(d->attr)
+		? dpl > cpu->cpl
+		: (dpl != cpu->cpl || (sel & 3u) > cpu->cpl))
 		return (sys_fail(cpu, X_GP, SEL_ERR(sel, 0)));
 	if (!(d->attr & AT_P))
 		return (sys_fail(cpu, X_NP, SEL_ERR(sel, 0)));
@@ -62,8 +63,8 @@ far_code(struct softcpu *cpu, uint16_t sel, uint64_t off, int size,
 
 /* The new stack of a call to inner level dpl. */
 static bool
-gate_new_stack(struct softcpu *cpu, unsigned dpl, struct sysstk *k,
-    uint16_t *sel)
+gate_new_stack(
+    struct softcpu *cpu, unsigned dpl, struct sysstk *k, uint16_t *sel)
 {
 	struct sysdesc ss;
 
@@ -81,8 +82,8 @@ gate_new_stack(struct softcpu *cpu, unsigned dpl, struct sysstk *k,
 }
 
 static bool
-gate_call_inner(struct softcpu *cpu, unsigned dpl, int size, int params,
-    uint64_t next)
+gate_call_inner(
+    struct softcpu *cpu, unsigned dpl, int size, int params, uint64_t next)
 {
 	struct sysstk k, old;
 	uint64_t frame[36];
@@ -96,8 +97,8 @@ gate_call_inner(struct softcpu *cpu, unsigned dpl, int size, int params,
 	frame[n++] = cpu->seg[S_SS].sel;
 	frame[n++] = cpu->gpr[R_SP];
 	for (i = params - 1; i >= 0; i--)
-		if (!sys_stk_read(cpu, &old, (uint64_t)(i * size), size,
-			&frame[n++]))
+		if (!sys_stk_read(
+			cpu, &old, (uint64_t)(i * size), size, &frame[n++]))
 			return (false);
 	frame[n++] = cpu->seg[S_CS].sel;
 	frame[n++] = next;
@@ -130,8 +131,7 @@ gate_call_same(struct softcpu *cpu, int size, uint64_t next)
 
 /* Through a call gate whose DPL has been found good. */
 static bool
-far_gate(struct softcpu *cpu, const struct sysdesc *g, bool call,
-    uint64_t next)
+far_gate(struct softcpu *cpu, const struct sysdesc *g, bool call, uint64_t next)
 {
 	struct sysdesc d;
 	uint64_t off;
@@ -180,8 +180,8 @@ far_gate(struct softcpu *cpu, const struct sysdesc *g, bool call,
 
 /* System descriptors: call gates, task gates, TSSs. */
 static bool
-far_system(struct softcpu *cpu, uint16_t sel, bool call, int len,
-    struct sysdesc *d)
+far_system(
+    struct softcpu *cpu, uint16_t sel, bool call, int len, struct sysdesc *d)
 {
 	uint32_t err = SEL_ERR(sel, 0);
 	unsigned dpl, type;
@@ -206,8 +206,8 @@ far_system(struct softcpu *cpu, uint16_t sel, bool call, int len,
 	}
 	if (type == ST_TASKGATE)
 		sel = (uint16_t)(d->lo >> 16);
-	return (soft_task_switch(cpu, sel,
-	    (call ? TASK_CALL : TASK_JMP) | len << 8, false, 0));
+	return (soft_task_switch(
+	    cpu, sel, (call ? TASK_CALL : TASK_JMP) | len << 8, false, 0));
 }
 
 /*
@@ -222,15 +222,15 @@ far_transfer(struct softcpu *cpu, uint16_t sel, uint64_t off, int size,
 	bool ok;
 
 	if (!(cpu->mode & MODE_PROT))
-		ok = far_real(cpu, sel, off, size, call,
-		    cpu->rip + (unsigned)len);
+		ok = far_real(
+		    cpu, sel, off, size, call, cpu->rip + (unsigned)len);
 	else if ((sel & 0xfffc) == 0)
 		ok = sys_fail(cpu, X_GP, 0);
 	else if (!sys_fetch(cpu, sel, &d, X_GP, 0))
 		ok = false;
 	else if (at_is_code(d.attr))
-		ok = far_code(cpu, sel, off, size, call,
-		    cpu->rip + (unsigned)len, &d);
+		ok = far_code(
+		    cpu, sel, off, size, call, cpu->rip + (unsigned)len, &d);
 	else if (d.attr & AT_S)
 		ok = sys_fail(cpu, X_GP, SEL_ERR(sel, 0));
 	else
@@ -249,8 +249,8 @@ far_imm(struct softcpu *cpu, const struct insn *in, bool call)
 	off = (uint32_t)in->imm64;
 	if (in->aux == 2)
 		off &= 0xffff;
-	if (far_transfer(cpu, (uint16_t)(in->imm64 >> 32), off, in->aux, call,
-		in->len))
+	if (far_transfer(
+		cpu, (uint16_t)(in->imm64 >> 32), off, in->aux, call, in->len))
 		sys_done(cpu, cpu->rip);
 }
 static void

@@ -178,8 +178,8 @@ io_string(struct softcpu *cpu, const struct insn *in,
 			return (true);
 		soft_io_commit(cpu);
 		if ((cpu->mode & MODE_TF) || cpu->dr6_pending != 0 ||
-		    atomic_load_explicit(cpu->pending,
-			memory_order_relaxed) != 0) {
+		    atomic_load_explicit(cpu->pending, memory_order_relaxed) !=
+			0) {
 			sys_done(cpu, soft_rip(cpu, in));
 			return (false);
 		}

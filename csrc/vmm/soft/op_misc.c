@@ -139,8 +139,8 @@ clflush_probe(struct softcpu *cpu, const struct insn *in)
 	uint64_t lin;
 	uint8_t byte;
 
-	return (soft_ea(cpu, in, 1, false, &lin) &&
-	    soft_ld8(cpu, in, lin, &byte));
+	return (
+	    soft_ea(cpu, in, 1, false, &lin) && soft_ld8(cpu, in, lin, &byte));
 }
 
 static void
@@ -159,8 +159,10 @@ op_rdrand(struct softcpu *cpu, const struct insn *in)
 	uint64_t val;
 	uint8_t ok;
 
-	__asm__ __volatile__("rdrand %0; setc %1" : "=r"(val), "=qm"(ok)
-	    : : "cc");
+	__asm__ __volatile__("rdrand %0; setc %1"
+			     : "=r"(val), "=qm"(ok)
+			     :
+			     : "cc");
 	if (!ok)
 		val = 0;
 	if (in->aux == 2)

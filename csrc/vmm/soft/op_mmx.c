@@ -5,18 +5,18 @@
  */
 #include "fp_local.h"
 
-#define MMX_BODY(insn, dst, src)                                       \
-	__asm__ volatile("movq %0,%%mm0\n\t"                           \
-			 insn "\n\t"                                   \
-			 "movq %%mm0,%0"                               \
-			 : "+m"(dst) : "m"(src) : "mm0", "mm1")
+#define MMX_BODY(insn, dst, src)                         \
+	__asm__ volatile("movq %0,%%mm0\n\t" insn "\n\t" \
+			 "movq %%mm0,%0"                 \
+			 : "+m"(dst)                     \
+			 : "m"(src)                      \
+			 : "mm0", "mm1")
 
 typedef void (*mmx_core)(uint64_t *d, const void *s);
 
 /* The memory form when the TLB has no answer. */
 static noinline void
-mmx_ld_slow(struct softcpu *cpu, const struct insn *in, mmx_core core,
-    int size)
+mmx_ld_slow(struct softcpu *cpu, const struct insn *in, mmx_core core, int size)
 {
 	const void *p;
 
@@ -29,37 +29,37 @@ mmx_ld_slow(struct softcpu *cpu, const struct insn *in, mmx_core core,
 }
 
 /* mm <- op(mm, mm/mem); PUNPCKL* read 4 bytes, the others 8. */
-#define MMX_OP(name, ld, bits, op)                                     \
-	static void op_m_##name##_r(struct softcpu *cpu,               \
-	    const struct insn *in)                                     \
-	{                                                              \
-		MMX_GATE(cpu, in);                                     \
-		MMX_BODY("movq %1,%%mm1\n\t" op " %%mm1,%%mm0",        \
-		    MMR(cpu, in->reg & 7), MMR(cpu, in->rm & 7));      \
-		cpu->fpu.st[in->reg & 7].se = 0xffff;                  \
-		mmx_touch(cpu);                                        \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
-	static inline void mc_##name(uint64_t *d, const void *s)       \
-	{                                                              \
-		MMX_BODY(ld " %1,%%mm1\n\t" op " %%mm1,%%mm0", *d,     \
-		    *(const volatile u##bits##a *)s);                  \
-	}                                                              \
-	static void op_m_##name##_m(struct softcpu *cpu,               \
-	    const struct insn *in)                                     \
-	{                                                              \
-		const void *p;                                         \
-                                                                       \
-		MMX_GATE(cpu, in);                                     \
-		if (unlikely(!fp_ldp(cpu, in, (bits) / 8, 1, &p))) {   \
-			mmx_ld_slow(cpu, in, mc_##name, (bits) / 8);   \
-			return;                                        \
-		}                                                      \
-		mc_##name(&MMR(cpu, in->reg & 7), p);                  \
-		cpu->fpu.st[in->reg & 7].se = 0xffff;                  \
-		mmx_touch(cpu);                                        \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
+#define MMX_OP(name, ld, bits, op)                                   \
+	static void op_m_##name##_r(                                 \
+	    struct softcpu *cpu, const struct insn *in)              \
+	{                                                            \
+		MMX_GATE(cpu, in);                                   \
+		MMX_BODY("movq %1,%%mm1\n\t" op " %%mm1,%%mm0",      \
+		    MMR(cpu, in->reg & 7), MMR(cpu, in->rm & 7));    \
+		cpu->fpu.st[in->reg & 7].se = 0xffff;                \
+		mmx_touch(cpu);                                      \
+		SOFT_NEXT(cpu, in);                                  \
+	}                                                            \
+	static inline void mc_##name(uint64_t *d, const void *s)     \
+	{                                                            \
+		MMX_BODY(ld " %1,%%mm1\n\t" op " %%mm1,%%mm0", *d,   \
+		    *(const volatile u##bits##a *)s);                \
+	}                                                            \
+	static void op_m_##name##_m(                                 \
+	    struct softcpu *cpu, const struct insn *in)              \
+	{                                                            \
+		const void *p;                                       \
+                                                                     \
+		MMX_GATE(cpu, in);                                   \
+		if (unlikely(!fp_ldp(cpu, in, (bits) / 8, 1, &p))) { \
+			mmx_ld_slow(cpu, in, mc_##name, (bits) / 8); \
+			return;                                      \
+		}                                                    \
+		mc_##name(&MMR(cpu, in->reg & 7), p);                \
+		cpu->fpu.st[in->reg & 7].se = 0xffff;                \
+		mmx_touch(cpu);                                      \
+		SOFT_NEXT(cpu, in);                                  \
+	}                                                            \
 	FP_BIND2(m_##name, op_m_##name##_r, op_m_##name##_m)
 #define MMX_V(name) MMX_OP(name, "movq", 64, #name)
 #define MMX_V4(name) MMX_OP(name, "movd", 32, #name)
@@ -137,22 +137,20 @@ MMX_V(pabsd)
 
 /* ---- shifts by an immediate ---- */
 
-#define MMX_SHI(name)                                                  \
-	static void op_m_i##name(struct softcpu *cpu,                  \
-	    const struct insn *in)                                     \
-	{                                                              \
-		MMX_GATE(cpu, in);                                     \
-		__asm__ volatile("movq %0,%%mm0\n\t"                   \
-				 "movd %1,%%mm1\n\t"                   \
-				 #name " %%mm1,%%mm0\n\t"              \
-				 "movq %%mm0,%0"                       \
-				 : "+m"(MMR(cpu, in->rm & 7))          \
-				 : "r"(in->imm & 0xff)                 \
-				 : "mm0", "mm1");                      \
-		cpu->fpu.st[in->rm & 7].se = 0xffff;                   \
-		mmx_touch(cpu);                                        \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
+#define MMX_SHI(name)                                                         \
+	static void op_m_i##name(struct softcpu *cpu, const struct insn *in)  \
+	{                                                                     \
+		MMX_GATE(cpu, in);                                            \
+		__asm__ volatile("movq %0,%%mm0\n\t"                          \
+				 "movd %1,%%mm1\n\t" #name " %%mm1,%%mm0\n\t" \
+				 "movq %%mm0,%0"                              \
+				 : "+m"(MMR(cpu, in->rm & 7))                 \
+				 : "r"(in->imm & 0xff)                        \
+				 : "mm0", "mm1");                             \
+		cpu->fpu.st[in->rm & 7].se = 0xffff;                          \
+		mmx_touch(cpu);                                               \
+		SOFT_NEXT(cpu, in);                                           \
+	}                                                                     \
 	FP_BIND1(m_i##name, op_m_i##name)
 MMX_SHI(psrlw)
 MMX_SHI(psrld)
@@ -187,38 +185,38 @@ mmx_alignr(uint64_t d, uint64_t s, unsigned imm)
 	return (s >> imm * 8 | d << (8 - imm) * 8);
 }
 
-#define MMX_IMM(name, expr)                                            \
-	static void op_m_##name##_r(struct softcpu *cpu,               \
-	    const struct insn *in)                                     \
-	{                                                              \
-		uint64_t d, s;                                         \
-		unsigned imm;                                          \
-                                                                       \
-		MMX_GATE(cpu, in);                                     \
-		d = MMR(cpu, in->reg & 7);                             \
-		s = MMR(cpu, in->rm & 7);                              \
-		imm = (unsigned)in->imm & 0xff;                        \
-		(void)d;                                               \
-		mmx_set(cpu, in->reg & 7, expr);                       \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
-	static void op_m_##name##_m(struct softcpu *cpu,               \
-	    const struct insn *in)                                     \
-	{                                                              \
-		const void *p;                                         \
-		uint64_t d, s;                                         \
-		unsigned imm;                                          \
-                                                                       \
-		MMX_GATE(cpu, in);                                     \
-		if (unlikely((p = fp_ld(cpu, in, 8, 1)) == NULL))      \
-			return;                                        \
-		d = MMR(cpu, in->reg & 7);                             \
-		s = *(const volatile u64a *)p;                         \
-		imm = (unsigned)in->imm & 0xff;                        \
-		(void)d;                                               \
-		mmx_set(cpu, in->reg & 7, expr);                       \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
+#define MMX_IMM(name, expr)                                       \
+	static void op_m_##name##_r(                              \
+	    struct softcpu *cpu, const struct insn *in)           \
+	{                                                         \
+		uint64_t d, s;                                    \
+		unsigned imm;                                     \
+                                                                  \
+		MMX_GATE(cpu, in);                                \
+		d = MMR(cpu, in->reg & 7);                        \
+		s = MMR(cpu, in->rm & 7);                         \
+		imm = (unsigned)in->imm & 0xff;                   \
+		(void)d;                                          \
+		mmx_set(cpu, in->reg & 7, expr);                  \
+		SOFT_NEXT(cpu, in);                               \
+	}                                                         \
+	static void op_m_##name##_m(                              \
+	    struct softcpu *cpu, const struct insn *in)           \
+	{                                                         \
+		const void *p;                                    \
+		uint64_t d, s;                                    \
+		unsigned imm;                                     \
+                                                                  \
+		MMX_GATE(cpu, in);                                \
+		if (unlikely((p = fp_ld(cpu, in, 8, 1)) == NULL)) \
+			return;                                   \
+		d = MMR(cpu, in->reg & 7);                        \
+		s = *(const volatile u64a *)p;                    \
+		imm = (unsigned)in->imm & 0xff;                   \
+		(void)d;                                          \
+		mmx_set(cpu, in->reg & 7, expr);                  \
+		SOFT_NEXT(cpu, in);                               \
+	}                                                         \
 	FP_BIND2(m_##name, op_m_##name##_r, op_m_##name##_m)
 MMX_IMM(pshufw, mmx_shufw(s, imm))
 MMX_IMM(palignr, mmx_alignr(d, s, imm))
@@ -290,23 +288,22 @@ mmx_st_slow(struct softcpu *cpu, const struct insn *in, int size)
 	SOFT_NEXT(cpu, in);
 }
 
-#define MMX_ST(bits)                                                   \
-	static void op_m_st##bits(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		uint64_t v;                                            \
-		void *p;                                               \
-                                                                       \
-		MMX_GATE(cpu, in);                                     \
-		v = MMR(cpu, in->reg & 7);                             \
-		if (unlikely(!fp_stp(cpu, in, (bits) / 8, 1, &p))) {   \
-			*(u64a *)(void *)cpu->fpu.tmp = v;             \
-			mmx_st_slow(cpu, in, (bits) / 8);              \
-			return;                                        \
-		}                                                      \
-		*(volatile u##bits##a *)p = (uint##bits##_t)v;         \
-		mmx_touch(cpu);                                        \
-		SOFT_NEXT(cpu, in);                                    \
+#define MMX_ST(bits)                                                          \
+	static void op_m_st##bits(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		uint64_t v;                                                   \
+		void *p;                                                      \
+                                                                              \
+		MMX_GATE(cpu, in);                                            \
+		v = MMR(cpu, in->reg & 7);                                    \
+		if (unlikely(!fp_stp(cpu, in, (bits) / 8, 1, &p))) {          \
+			*(u64a *)(void *)cpu->fpu.tmp = v;                    \
+			mmx_st_slow(cpu, in, (bits) / 8);                     \
+			return;                                               \
+		}                                                             \
+		*(volatile u##bits##a *)p = (uint##bits##_t)v;                \
+		mmx_touch(cpu);                                               \
+		SOFT_NEXT(cpu, in);                                           \
 	}
 MMX_ST(32)
 MMX_ST(64)
@@ -402,8 +399,9 @@ static void
 op_m_pinsrw_r(struct softcpu *cpu, const struct insn *in)
 {
 	MMX_GATE(cpu, in);
-	mmx_set(cpu, in->reg & 7, mmx_insw(MMR(cpu, in->reg & 7),
-	    QREG(cpu, in->rm), (unsigned)in->imm));
+	mmx_set(cpu, in->reg & 7,
+	    mmx_insw(
+		MMR(cpu, in->reg & 7), QREG(cpu, in->rm), (unsigned)in->imm));
 	SOFT_NEXT(cpu, in);
 }
 
@@ -415,8 +413,9 @@ op_m_pinsrw_m(struct softcpu *cpu, const struct insn *in)
 	MMX_GATE(cpu, in);
 	if (unlikely((p = fp_ld(cpu, in, 2, 1)) == NULL))
 		return;
-	mmx_set(cpu, in->reg & 7, mmx_insw(MMR(cpu, in->reg & 7),
-	    *(const volatile u16a *)p, (unsigned)in->imm));
+	mmx_set(cpu, in->reg & 7,
+	    mmx_insw(MMR(cpu, in->reg & 7), *(const volatile u16a *)p,
+		(unsigned)in->imm));
 	SOFT_NEXT(cpu, in);
 }
 FP_BIND2(m_pinsrw, op_m_pinsrw_r, op_m_pinsrw_m)

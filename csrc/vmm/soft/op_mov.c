@@ -4,77 +4,75 @@
  */
 #include "int_local.h"
 
-#define MOV_SIZE(S)                                              \
-	DEF_REG(op_mov_rr##S)                                    \
-	{                                                        \
-		WR##S(in->rm, RD##S(in->reg));                   \
-		SOFT_NEXT(cpu, in);                              \
-	}                                                        \
-	DEF_REG(op_mov_ri##S)                                    \
-	{                                                        \
-		WR##S(in->rm, (it##S)(int64_t)in->imm);          \
-		SOFT_NEXT(cpu, in);                              \
-	}                                                        \
-	DEF_REG(op_mov_rv##S)                                    \
-	{                                                        \
-		WR##S(in->rm, (it##S)in->imm64);                 \
-		SOFT_NEXT(cpu, in);                              \
-	}                                                        \
-	DEF_OP(op_mov_rm##S)                                     \
-	{                                                        \
-		uint64_t lin = LIN(S / 8, false);                \
-		it##S v = LD(S, lin);                            \
-                                                                 \
-		WR##S(in->reg, v);                               \
-		SOFT_NEXT(cpu, in);                              \
-	}                                                        \
-	DEF_OP(op_mov_mr##S)                                     \
-	{                                                        \
-		uint64_t lin = LIN(S / 8, true);                 \
-                                                                 \
-		ST(S, lin, RD##S(in->reg));                      \
-		SOFT_NEXT(cpu, in);                              \
-	}                                                        \
-	DEF_OP(op_mov_mi##S)                                     \
-	{                                                        \
-		uint64_t lin = LIN(S / 8, true);                 \
-                                                                 \
-		ST(S, lin, (int64_t)in->imm);                    \
-		SOFT_NEXT(cpu, in);                              \
-	}                                                        \
-	DEF_OP(op_mov_ao##S)                                     \
-	{                                                        \
-		uint64_t lin = MOFFS(S / 8, false);              \
-		it##S v = LD(S, lin);                            \
-                                                                 \
-		WR##S(R_AX, v);                                  \
-		SOFT_NEXT(cpu, in);                              \
-	}                                                        \
-	DEF_OP(op_mov_oa##S)                                     \
-	{                                                        \
-		uint64_t lin = MOFFS(S / 8, true);               \
-                                                                 \
-		ST(S, lin, RD##S(R_AX));                         \
-		SOFT_NEXT(cpu, in);                              \
+#define MOV_SIZE(S)                                     \
+	DEF_REG(op_mov_rr##S)                           \
+	{                                               \
+		WR##S(in->rm, RD##S(in->reg));          \
+		SOFT_NEXT(cpu, in);                     \
+	}                                               \
+	DEF_REG(op_mov_ri##S)                           \
+	{                                               \
+		WR##S(in->rm, (it##S)(int64_t)in->imm); \
+		SOFT_NEXT(cpu, in);                     \
+	}                                               \
+	DEF_REG(op_mov_rv##S)                           \
+	{                                               \
+		WR##S(in->rm, (it##S)in->imm64);        \
+		SOFT_NEXT(cpu, in);                     \
+	}                                               \
+	DEF_OP(op_mov_rm##S)                            \
+	{                                               \
+		uint64_t lin = LIN(S / 8, false);       \
+		it##S v = LD(S, lin);                   \
+                                                        \
+		WR##S(in->reg, v);                      \
+		SOFT_NEXT(cpu, in);                     \
+	}                                               \
+	DEF_OP(op_mov_mr##S)                            \
+	{                                               \
+		uint64_t lin = LIN(S / 8, true);        \
+                                                        \
+		ST(S, lin, RD##S(in->reg));             \
+		SOFT_NEXT(cpu, in);                     \
+	}                                               \
+	DEF_OP(op_mov_mi##S)                            \
+	{                                               \
+		uint64_t lin = LIN(S / 8, true);        \
+                                                        \
+		ST(S, lin, (int64_t)in->imm);           \
+		SOFT_NEXT(cpu, in);                     \
+	}                                               \
+	DEF_OP(op_mov_ao##S)                            \
+	{                                               \
+		uint64_t lin = MOFFS(S / 8, false);     \
+		it##S v = LD(S, lin);                   \
+                                                        \
+		WR##S(R_AX, v);                         \
+		SOFT_NEXT(cpu, in);                     \
+	}                                               \
+	DEF_OP(op_mov_oa##S)                            \
+	{                                               \
+		uint64_t lin = MOFFS(S / 8, true);      \
+                                                        \
+		ST(S, lin, RD##S(R_AX));                \
+		SOFT_NEXT(cpu, in);                     \
 	}
 /* The address is in imm64, cut to the address size by the decoder. */
-#define MOFFS(n, w)                                                      \
-	({                                                               \
-		uint64_t l_ = in->imm64;                                 \
-		if (likely(in->amode != AM_SLOW ||                       \
-		    (cpu->mode & MODE_64))) {                            \
-			l_ += cpu->segbase[in->seg];                     \
-		} else if (slow != NULL) {                               \
-			slow(cpu, in);                                   \
-			return;                                          \
-		} else {                                                 \
-			uint64_t t_;                                     \
-			if (!int_seg_lin(cpu, in, in->seg, l_, (n), (w), \
-			    &t_))                                        \
-				return;                                  \
-			l_ = t_;                                         \
-		}                                                        \
-		l_;                                                      \
+#define MOFFS(n, w)                                                            \
+	({                                                                     \
+		uint64_t l_ = in->imm64;                                       \
+		if (likely(in->amode != AM_SLOW || (cpu->mode & MODE_64))) {   \
+			l_ += cpu->segbase[in->seg];                           \
+		} else if (slow != NULL) {                                     \
+			slow(cpu, in);                                         \
+			return;                                                \
+		} else {                                                       \
+			uint64_t t_;                                           \
+			if (!int_seg_lin(cpu, in, in->seg, l_, (n), (w), &t_)) \
+				return;                                        \
+			l_ = t_;                                               \
+		}                                                              \
+		l_;                                                            \
 	})
 MOV_SIZE(8)
 MOV_SIZE(16)
@@ -86,11 +84,18 @@ DEF_REG(op_int_nop)
 	SOFT_NEXT(cpu, in);
 }
 
-#define T_SZ(n) {n##8, n##16, n##32, n##64}
+#define T_SZ(n)                           \
+	{                                 \
+		n##8, n##16, n##32, n##64 \
+	}
 enum { V_RR, V_RI, V_RV, V_RM, V_MR, V_MI };
 static const soft_op mov_tab[][4] = {
-	T_SZ(op_mov_rr), T_SZ(op_mov_ri), T_SZ(op_mov_rv), T_SZ(op_mov_rm),
-	T_SZ(op_mov_mr), T_SZ(op_mov_mi),
+	T_SZ(op_mov_rr),
+	T_SZ(op_mov_ri),
+	T_SZ(op_mov_rv),
+	T_SZ(op_mov_rm),
+	T_SZ(op_mov_mr),
+	T_SZ(op_mov_mi),
 };
 
 soft_op
@@ -118,27 +123,27 @@ ibind_mov(const struct soft_dec *d, struct insn *in)
 soft_op
 ibind_moffs(const struct soft_dec *d, struct insn *in)
 {
-	static const soft_op tab[2][4] = {T_SZ(op_mov_ao), T_SZ(op_mov_oa)};
+	static const soft_op tab[2][4] = { T_SZ(op_mov_ao), T_SZ(op_mov_oa) };
 
 	return (tab[(d->opcode >> 1) & 1][int_szi(d)]);
 }
 
 /* ---- MOVZX, MOVSX, MOVSXD: n##SS##DS, register and memory source ---- */
-#define MOVX(n, SS, DS, conv)                              \
-	DEF_REG(op_##n##_r##SS##_##DS)                     \
-	{                                                  \
-		it##SS v = (it##SS)RD##SS(in->rm);         \
-                                                           \
-		WR##DS(in->reg, conv v);                   \
-		SOFT_NEXT(cpu, in);                        \
-	}                                                  \
-	DEF_OP(op_##n##_m##SS##_##DS)                      \
-	{                                                  \
-		uint64_t lin = LIN(SS / 8, false);         \
-		it##SS v = LD(SS, lin);                    \
-                                                           \
-		WR##DS(in->reg, conv v);                   \
-		SOFT_NEXT(cpu, in);                        \
+#define MOVX(n, SS, DS, conv)                      \
+	DEF_REG(op_##n##_r##SS##_##DS)             \
+	{                                          \
+		it##SS v = (it##SS)RD##SS(in->rm); \
+                                                   \
+		WR##DS(in->reg, conv v);           \
+		SOFT_NEXT(cpu, in);                \
+	}                                          \
+	DEF_OP(op_##n##_m##SS##_##DS)              \
+	{                                          \
+		uint64_t lin = LIN(SS / 8, false); \
+		it##SS v = LD(SS, lin);            \
+                                                   \
+		WR##DS(in->reg, conv v);           \
+		SOFT_NEXT(cpu, in);                \
 	}
 MOVX(zx, 8, 16, (it16))
 MOVX(zx, 8, 64, (it64))
@@ -154,16 +159,16 @@ MOVX(sx, 32, 64, (it64)(st32))
 
 /* [kind][destination 16, 32, 64][memory] */
 static const soft_op movx_tab[5][3][2] = {
-	{{op_zx_r8_16, op_zx_m8_16}, {op_zx_r8_64, op_zx_m8_64},
-	    {op_zx_r8_64, op_zx_m8_64}},
-	{{op_zx_r16_16, op_zx_m16_16}, {op_zx_r16_64, op_zx_m16_64},
-	    {op_zx_r16_64, op_zx_m16_64}},
-	{{op_sx_r8_16, op_sx_m8_16}, {op_sx_r8_32, op_sx_m8_32},
-	    {op_sx_r8_64, op_sx_m8_64}},
-	{{op_zx_r16_16, op_zx_m16_16}, {op_sx_r16_32, op_sx_m16_32},
-	    {op_sx_r16_64, op_sx_m16_64}},
-	{{op_zx_r16_16, op_zx_m16_16}, {op_sx_r32_32, op_sx_m32_32},
-	    {op_sx_r32_64, op_sx_m32_64}},
+	{ { op_zx_r8_16, op_zx_m8_16 }, { op_zx_r8_64, op_zx_m8_64 },
+	    { op_zx_r8_64, op_zx_m8_64 } },
+	{ { op_zx_r16_16, op_zx_m16_16 }, { op_zx_r16_64, op_zx_m16_64 },
+	    { op_zx_r16_64, op_zx_m16_64 } },
+	{ { op_sx_r8_16, op_sx_m8_16 }, { op_sx_r8_32, op_sx_m8_32 },
+	    { op_sx_r8_64, op_sx_m8_64 } },
+	{ { op_zx_r16_16, op_zx_m16_16 }, { op_sx_r16_32, op_sx_m16_32 },
+	    { op_sx_r16_64, op_sx_m16_64 } },
+	{ { op_zx_r16_16, op_zx_m16_16 }, { op_sx_r32_32, op_sx_m32_32 },
+	    { op_sx_r32_64, op_sx_m32_64 } },
 };
 
 /* arg: index of movx_tab.  MOVSXD with operand size 16 reads 16 bits. */
@@ -174,11 +179,11 @@ ibind_movx(const struct soft_dec *d, struct insn *in)
 }
 
 /* ---- segment registers ---- */
-#define MOVSEG_SIZE(S)                                    \
-	DEF_REG(op_mov_rs##S)                             \
-	{                                                 \
-		WR##S(in->rm, cpu->seg[in->reg].sel);     \
-		SOFT_NEXT(cpu, in);                       \
+#define MOVSEG_SIZE(S)                                \
+	DEF_REG(op_mov_rs##S)                         \
+	{                                             \
+		WR##S(in->rm, cpu->seg[in->reg].sel); \
+		SOFT_NEXT(cpu, in);                   \
 	}
 MOVSEG_SIZE(16)
 MOVSEG_SIZE(32)
@@ -223,8 +228,8 @@ op_mov_sm(struct softcpu *cpu, const struct insn *in)
 soft_op
 ibind_movseg(const struct soft_dec *d, struct insn *in)
 {
-	static const soft_op store[4] = {NULL, op_mov_rs16, op_mov_rs32,
-	    op_mov_rs64};
+	static const soft_op store[4] = { NULL, op_mov_rs16, op_mov_rs32,
+		op_mov_rs64 };
 
 	in->reg = d->reg & 7;
 	if (in->reg > S_GS)
@@ -264,49 +269,50 @@ ibind_lea(const struct soft_dec *d, struct insn *in)
 {
 	if (d->asize < d->opsize)
 		return (op_lea_cut);
-	return (d->opsize == 8 ? op_lea64 : d->opsize == 4 ? op_lea32 :
-	    op_lea16);
+	return (d->opsize == 8	 ? op_lea64
+		: d->opsize == 4 ? op_lea32
+				 : op_lea16);
 }
 
 /* ---- conditional moves and sets ---- */
-#define CMOV_SIZE(c, S)                                                   \
-	DEF_REG(op_cmov##c##_r##S)                                        \
-	{                                                                 \
-		WR##S(in->reg, CND_##c(cpu->cc) ? RD##S(in->rm) :         \
-		    RD##S(in->reg));                                      \
-		SOFT_NEXT(cpu, in);                                       \
-	}                                                                 \
-	DEF_OP(op_cmov##c##_m##S)                                         \
-	{                                                                 \
-		uint64_t lin = LIN(S / 8, false);                         \
-		it##S v = LD(S, lin);                                     \
-                                                                          \
-		WR##S(in->reg, CND_##c(cpu->cc) ? v : RD##S(in->reg));    \
-		SOFT_NEXT(cpu, in);                                       \
+#define CMOV_SIZE(c, S)                                                 \
+	DEF_REG(op_cmov##c##_r##S)                                      \
+	{                                                               \
+		WR##S(in->reg,                                          \
+		    CND_##c(cpu->cc) ? RD##S(in->rm) : RD##S(in->reg)); \
+		SOFT_NEXT(cpu, in);                                     \
+	}                                                               \
+	DEF_OP(op_cmov##c##_m##S)                                       \
+	{                                                               \
+		uint64_t lin = LIN(S / 8, false);                       \
+		it##S v = LD(S, lin);                                   \
+                                                                        \
+		WR##S(in->reg, CND_##c(cpu->cc) ? v : RD##S(in->reg));  \
+		SOFT_NEXT(cpu, in);                                     \
 	}
-#define COND_OPS(c)                                                       \
-	CMOV_SIZE(c, 16)                                                  \
-	CMOV_SIZE(c, 32)                                                  \
-	CMOV_SIZE(c, 64)                                                  \
-	DEF_REG(op_set##c##_r)                                            \
-	{                                                                 \
-		WR8(in->rm, CND_##c(cpu->cc));                            \
-		SOFT_NEXT(cpu, in);                                       \
-	}                                                                 \
-	DEF_OP(op_set##c##_m)                                             \
-	{                                                                 \
-		uint64_t lin = LIN(1, true);                              \
-                                                                          \
-		ST(8, lin, CND_##c(cpu->cc));                             \
-		SOFT_NEXT(cpu, in);                                       \
+#define COND_OPS(c)                            \
+	CMOV_SIZE(c, 16)                       \
+	CMOV_SIZE(c, 32)                       \
+	CMOV_SIZE(c, 64)                       \
+	DEF_REG(op_set##c##_r)                 \
+	{                                      \
+		WR8(in->rm, CND_##c(cpu->cc)); \
+		SOFT_NEXT(cpu, in);            \
+	}                                      \
+	DEF_OP(op_set##c##_m)                  \
+	{                                      \
+		uint64_t lin = LIN(1, true);   \
+                                               \
+		ST(8, lin, CND_##c(cpu->cc));  \
+		SOFT_NEXT(cpu, in);            \
 	}
 FOR_COND(COND_OPS)
 
-#define T_COND(c)                                                        \
-	{op_set##c##_r, op_set##c##_m, op_cmov##c##_r16, op_cmov##c##_m16, \
-	    op_cmov##c##_r32, op_cmov##c##_m32, op_cmov##c##_r64,        \
-	    op_cmov##c##_m64},
-static const soft_op cond_tab[16][8] = {FOR_COND(T_COND)};
+#define T_COND(c)                                                           \
+	{ op_set##c##_r, op_set##c##_m, op_cmov##c##_r16, op_cmov##c##_m16, \
+		op_cmov##c##_r32, op_cmov##c##_m32, op_cmov##c##_r64,       \
+		op_cmov##c##_m64 },
+static const soft_op cond_tab[16][8] = { FOR_COND(T_COND) };
 
 soft_op
 ibind_cmov(const struct soft_dec *d, struct insn *in)
@@ -355,8 +361,8 @@ DEF_REG(op_cqo)
 soft_op
 ibind_conv(const struct soft_dec *d, struct insn *in)
 {
-	static const soft_op tab[2][3] = {{op_cbw, op_cwde, op_cdqe},
-	    {op_cwd, op_cdq, op_cqo}};
+	static const soft_op tab[2][3] = { { op_cbw, op_cwde, op_cdqe },
+		{ op_cwd, op_cdq, op_cqo } };
 
 	return (tab[d->opcode & 1][int_szi(d) - 1]);
 }
@@ -382,25 +388,26 @@ DEF_REG(op_bswap64)
 soft_op
 ibind_bswap(const struct soft_dec *d, struct insn *in)
 {
-	return (d->opsize == 8 ? op_bswap64 : d->opsize == 4 ? op_bswap32 :
-	    op_bswap16);
+	return (d->opsize == 8	 ? op_bswap64
+		: d->opsize == 4 ? op_bswap32
+				 : op_bswap16);
 }
 
-#define MOVBE_SIZE(S)                                       \
-	DEF_OP(op_movbe_rm##S)                              \
-	{                                                   \
-		uint64_t lin = LIN(S / 8, false);           \
-		it##S v = LD(S, lin);                       \
-                                                            \
-		WR##S(in->reg, __builtin_bswap##S(v));      \
-		SOFT_NEXT(cpu, in);                         \
-	}                                                   \
-	DEF_OP(op_movbe_mr##S)                              \
-	{                                                   \
-		uint64_t lin = LIN(S / 8, true);            \
-                                                            \
+#define MOVBE_SIZE(S)                                           \
+	DEF_OP(op_movbe_rm##S)                                  \
+	{                                                       \
+		uint64_t lin = LIN(S / 8, false);               \
+		it##S v = LD(S, lin);                           \
+                                                                \
+		WR##S(in->reg, __builtin_bswap##S(v));          \
+		SOFT_NEXT(cpu, in);                             \
+	}                                                       \
+	DEF_OP(op_movbe_mr##S)                                  \
+	{                                                       \
+		uint64_t lin = LIN(S / 8, true);                \
+                                                                \
 		ST(S, lin, __builtin_bswap##S(RD##S(in->reg))); \
-		SOFT_NEXT(cpu, in);                         \
+		SOFT_NEXT(cpu, in);                             \
 	}
 MOVBE_SIZE(16)
 MOVBE_SIZE(32)
@@ -410,8 +417,8 @@ soft_op
 ibind_movbe(const struct soft_dec *d, struct insn *in)
 {
 	static const soft_op tab[2][3] = {
-		{op_movbe_rm16, op_movbe_rm32, op_movbe_rm64},
-		{op_movbe_mr16, op_movbe_mr32, op_movbe_mr64},
+		{ op_movbe_rm16, op_movbe_rm32, op_movbe_rm64 },
+		{ op_movbe_mr16, op_movbe_mr32, op_movbe_mr64 },
 	};
 
 	unsigned size = d->opsize;

@@ -104,8 +104,7 @@ pat_valid(uint64_t val)
 	int i;
 
 	for (i = 0; i < 8; i++, val >>= 8)
-		if ((val & 0xff) > 7 || (val & 0xff) == 2 ||
-		    (val & 0xff) == 3)
+		if ((val & 0xff) > 7 || (val & 0xff) == 2 || (val & 0xff) == 3)
 			return (false);
 	return (true);
 }
@@ -212,8 +211,8 @@ soft_setmsr(void *vcpui, uint32_t msr, uint64_t val)
 
 /* User space finishes the instruction: it is already behind us. */
 static void
-msr_exit(struct softcpu *cpu, const struct insn *in, uint32_t code,
-    uint64_t wval)
+msr_exit(
+    struct softcpu *cpu, const struct insn *in, uint32_t code, uint64_t wval)
 {
 	cpu->vme->exitcode = code;
 	cpu->vme->rip = soft_rip(cpu, in);

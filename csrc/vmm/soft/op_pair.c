@@ -20,40 +20,41 @@
 #define CCN_NL "ge"
 #define CCN_LE "le"
 #define CCN_NLE "g"
-#define FOR_FCOND(X, ...)                                             \
-	X(B, __VA_ARGS__) X(NB, __VA_ARGS__) X(Z, __VA_ARGS__)        \
-	X(NZ, __VA_ARGS__) X(BE, __VA_ARGS__) X(NBE, __VA_ARGS__)     \
-	X(S, __VA_ARGS__) X(NS, __VA_ARGS__) X(L, __VA_ARGS__)        \
+/* clang-format off */
+#define FOR_FCOND(X, ...) \
+	X(B, __VA_ARGS__) X(NB, __VA_ARGS__) X(Z, __VA_ARGS__) \
+	X(NZ, __VA_ARGS__) X(BE, __VA_ARGS__) X(NBE, __VA_ARGS__) \
+	X(S, __VA_ARGS__) X(NS, __VA_ARGS__) X(L, __VA_ARGS__) \
 	X(NL, __VA_ARGS__) X(LE, __VA_ARGS__) X(NLE, __VA_ARGS__)
+/* clang-format on */
 #define N_FCOND 12
 
 #define PAIR_KEEP ASM_GETFLAGS "\n\tmovw %%ax, %1\n\tj"
-#define PAIR_CMP(op, c, d, s)                                         \
-	__asm__ goto(#op " %2, %0" PAIR_KEEP CCN_##c " %l[taken]"     \
-	    :                                                         \
-	    : "q"(d), "m"(cpu->cc), "q"(s)                            \
-	    : "rax", "cc", "memory"                                   \
-	    : taken)
-#define PAIR_OP(op, c, d, s)                                          \
-	__asm__ goto(#op " %2, %0" PAIR_KEEP CCN_##c " %l[taken]"     \
-	    : "+q"(d), "=m"(cpu->cc)                                  \
-	    : "q"(s)                                                  \
-	    : "rax", "cc"                                             \
-	    : taken)
+#define PAIR_CMP(op, c, d, s)                                     \
+	__asm__ goto(#op " %2, %0" PAIR_KEEP CCN_##c " %l[taken]" \
+		     :                                            \
+		     : "q"(d), "m"(cpu->cc), "q"(s)               \
+		     : "rax", "cc", "memory"                      \
+		     : taken)
+#define PAIR_OP(op, c, d, s)                                      \
+	__asm__ goto(#op " %2, %0" PAIR_KEEP CCN_##c " %l[taken]" \
+		     : "+q"(d), "=m"(cpu->cc)                     \
+		     : "q"(s)                                     \
+		     : "rax", "cc"                                \
+		     : taken)
 /* INC and DEC take the guest's CF along. */
-#define PAIR_UN(op, c, d)                                             \
-	__asm__ goto("btw $8, %1\n\t" #op " %0"                       \
-	    PAIR_KEEP CCN_##c " %l[taken]"                            \
-	    : "+q"(d), "+m"(cpu->cc)                                  \
-	    :                                                         \
-	    : "rax", "cc"                                             \
-	    : taken)
-#define PAIR_ENDS(wb)                                                 \
-	wb;                                                           \
-	int_fall(cpu, in + 1);                                        \
-	return;                                                       \
-taken:                                                                \
-	wb;                                                           \
+#define PAIR_UN(op, c, d)                                                      \
+	__asm__ goto("btw $8, %1\n\t" #op " %0" PAIR_KEEP CCN_##c " %l[taken]" \
+		     : "+q"(d), "+m"(cpu->cc)                                  \
+		     :                                                         \
+		     : "rax", "cc"                                             \
+		     : taken)
+#define PAIR_ENDS(wb)          \
+	wb;                    \
+	int_fall(cpu, in + 1); \
+	return;                \
+	taken:                 \
+	wb;                    \
 	int_jump_rel(cpu, in + 1, in[1].disp)
 
 /* No TLB hit: the plain handler, then the jump's record. */
@@ -64,54 +65,59 @@ pair_miss(struct softcpu *cpu, const struct insn *in)
 }
 
 #define IMM(S) ((it##S)(int64_t)in->imm)
-#define P_REG(c, op, form, S, dst, src, DO)                           \
-	DEF_REG(pr_##op##_##form##S##_##c)                            \
-	{                                                             \
-		it##S d = dst, s = src;                               \
-                                                                      \
-		DO(op, c, S);                                         \
+#define P_REG(c, op, form, S, dst, src, DO) \
+	DEF_REG(pr_##op##_##form##S##_##c)  \
+	{                                   \
+		it##S d = dst, s = src;     \
+                                            \
+		DO(op, c, S);               \
 	}
-#define WB_YES(op, c, S)                                              \
-	PAIR_OP(op, c, d, s);                                         \
+#define WB_YES(op, c, S)      \
+	PAIR_OP(op, c, d, s); \
 	PAIR_ENDS(WR##S(in->rm, d))
-#define WB_NO(op, c, S)                                               \
-	PAIR_CMP(op, c, d, s);                                        \
+#define WB_NO(op, c, S)        \
+	PAIR_CMP(op, c, d, s); \
 	PAIR_ENDS((void)0)
 #define P_RRC(c, op, S, wb) \
 	P_REG(c, op, rr, S, RD##S(in->rm), RD##S(in->reg), wb)
 #define P_RIC(c, op, S, wb) P_REG(c, op, ri, S, RD##S(in->rm), IMM(S), wb)
 /* rm compares register with memory, mr and mi memory with something. */
-#define P_MEM(c, op, form, S, dst, src)                               \
-	DEF_REG(pr_##op##_##form##S##_##c)                            \
-	{                                                             \
-		const soft_op slow = pair_miss;                       \
-		uint64_t lin = LIN(S / 8, false);                     \
-		it##S v = LD(S, lin), d = dst, s = src;               \
-                                                                      \
-		WB_NO(op, c, S);                                      \
+#define P_MEM(c, op, form, S, dst, src)                 \
+	DEF_REG(pr_##op##_##form##S##_##c)              \
+	{                                               \
+		const soft_op slow = pair_miss;         \
+		uint64_t lin = LIN(S / 8, false);       \
+		it##S v = LD(S, lin), d = dst, s = src; \
+                                                        \
+		WB_NO(op, c, S);                        \
 	}
 #define P_RMC(c, op, S) P_MEM(c, op, rm, S, RD##S(in->reg), v)
 #define P_MRC(c, op, S) P_MEM(c, op, mr, S, v, RD##S(in->reg))
 #define P_MIC(c, op, S) P_MEM(c, op, mi, S, v, IMM(S))
-#define P_UNC(c, op, S)                                               \
-	DEF_REG(pr_##op##_r##S##_##c)                                 \
-	{                                                             \
-		it##S d = RD##S(in->rm);                              \
-                                                                      \
-		PAIR_UN(op, c, d);                                    \
-		PAIR_ENDS(WR##S(in->rm, d));                          \
+#define P_UNC(c, op, S)                      \
+	DEF_REG(pr_##op##_r##S##_##c)        \
+	{                                    \
+		it##S d = RD##S(in->rm);     \
+                                             \
+		PAIR_UN(op, c, d);           \
+		PAIR_ENDS(WR##S(in->rm, d)); \
 	}
 
-#define P_CMP(S)                                                      \
-	FOR_FCOND(P_RRC, cmp, S, WB_NO) FOR_FCOND(P_RIC, cmp, S, WB_NO) \
-	FOR_FCOND(P_RMC, cmp, S) FOR_FCOND(P_MRC, cmp, S)             \
-	FOR_FCOND(P_MIC, cmp, S)                                      \
-	FOR_FCOND(P_RRC, test, S, WB_NO) FOR_FCOND(P_RIC, test, S, WB_NO) \
-	FOR_FCOND(P_MIC, test, S)
-#define P_ALU(S)                                                      \
-	FOR_FCOND(P_RRC, sub, S, WB_YES) FOR_FCOND(P_RIC, sub, S, WB_YES) \
-	FOR_FCOND(P_RRC, and, S, WB_YES) FOR_FCOND(P_RIC, and, S, WB_YES) \
-	FOR_FCOND(P_RRC, add, S, WB_YES) FOR_FCOND(P_RIC, add, S, WB_YES) \
+#define P_CMP(S)                         \
+	FOR_FCOND(P_RRC, cmp, S, WB_NO)  \
+	FOR_FCOND(P_RIC, cmp, S, WB_NO)  \
+	FOR_FCOND(P_RMC, cmp, S)         \
+	FOR_FCOND(P_MRC, cmp, S)         \
+	FOR_FCOND(P_MIC, cmp, S)         \
+	FOR_FCOND(P_RRC, test, S, WB_NO) \
+	FOR_FCOND(P_RIC, test, S, WB_NO) FOR_FCOND(P_MIC, test, S)
+#define P_ALU(S)                         \
+	FOR_FCOND(P_RRC, sub, S, WB_YES) \
+	FOR_FCOND(P_RIC, sub, S, WB_YES) \
+	FOR_FCOND(P_RRC, and, S, WB_YES) \
+	FOR_FCOND(P_RIC, and, S, WB_YES) \
+	FOR_FCOND(P_RRC, add, S, WB_YES) \
+	FOR_FCOND(P_RIC, add, S, WB_YES) \
 	FOR_FCOND(P_UNC, dec, S) FOR_FCOND(P_UNC, inc, S)
 P_CMP(8)
 P_CMP(16)
@@ -121,28 +127,55 @@ P_ALU(32)
 P_ALU(64)
 
 #define T_C(c, pre) pre##_##c,
-#define T_ROW(pre) {FOR_FCOND(T_C, pre)}
-#define T_4(pre) \
-	{T_ROW(pre##8), T_ROW(pre##16), T_ROW(pre##32), T_ROW(pre##64)}
-#define T_2(pre) {{0}, {0}, T_ROW(pre##32), T_ROW(pre##64)}
+#define T_ROW(pre)                  \
+	{                           \
+		FOR_FCOND(T_C, pre) \
+	}
+#define T_4(pre)                                                              \
+	{                                                                     \
+		T_ROW(pre##8), T_ROW(pre##16), T_ROW(pre##32), T_ROW(pre##64) \
+	}
+#define T_2(pre)                                             \
+	{                                                    \
+		{ 0 }, { 0 }, T_ROW(pre##32), T_ROW(pre##64) \
+	}
 typedef const soft_op pair_row[4][N_FCOND];
 static pair_row pr_cmp[F_COUNT] = {
-	T_4(pr_cmp_rr), T_4(pr_cmp_ri), T_4(pr_cmp_rm), T_4(pr_cmp_mr),
+	T_4(pr_cmp_rr),
+	T_4(pr_cmp_ri),
+	T_4(pr_cmp_rm),
+	T_4(pr_cmp_mr),
 	T_4(pr_cmp_mi),
 };
 /* TEST of memory with a register is rare. */
 static pair_row pr_test[F_COUNT] = {
-	[F_RR] = T_4(pr_test_rr), [F_RI] = T_4(pr_test_ri),
+	[F_RR] = T_4(pr_test_rr),
+	[F_RI] = T_4(pr_test_ri),
 	[F_MI] = T_4(pr_test_mi),
 };
-static pair_row pr_sub[2] = {T_2(pr_sub_rr), T_2(pr_sub_ri)};
-static pair_row pr_and[2] = {T_2(pr_and_rr), T_2(pr_and_ri)};
-static pair_row pr_add[2] = {T_2(pr_add_rr), T_2(pr_add_ri)};
-static pair_row pr_un[2] = {T_2(pr_inc_r), T_2(pr_dec_r)};
+static pair_row pr_sub[2] = { T_2(pr_sub_rr), T_2(pr_sub_ri) };
+static pair_row pr_and[2] = { T_2(pr_and_rr), T_2(pr_and_ri) };
+static pair_row pr_add[2] = { T_2(pr_add_rr), T_2(pr_add_ri) };
+static pair_row pr_un[2] = { T_2(pr_inc_r), T_2(pr_dec_r) };
 
 /* Jcc opcode bits 3:0 -> column. */
 static const int8_t pair_cond[16] = {
-	-1, -1, 0, 1, 2, 3, 4, 5, 6, 7, -1, -1, 8, 9, 10, 11,
+	-1,
+	-1,
+	0,
+	1,
+	2,
+	3,
+	4,
+	5,
+	6,
+	7,
+	-1,
+	-1,
+	8,
+	9,
+	10,
+	11,
 };
 
 /* Which form the ALU binder chose; rr operands are in order already. */
@@ -163,8 +196,8 @@ alu_form(const struct soft_dec *d)
 }
 
 soft_op
-soft_fuse(const struct soft_dec *a, const struct soft_dec *b,
-    struct insn *ia, const struct insn *ib)
+soft_fuse(const struct soft_dec *a, const struct soft_dec *b, struct insn *ia,
+    const struct insn *ib)
 {
 	int c = pair_cond[b->opcode & 15];
 	unsigned z, form, op;
@@ -175,8 +208,8 @@ soft_fuse(const struct soft_dec *a, const struct soft_dec *b,
 		return (NULL);
 	z = int_szi(a);
 	if (a->row->bind == ibind_unary)
-		return (a->row->arg > 1 || a->mem ? NULL :
-		    pr_un[a->row->arg][z][c]);
+		return (a->row->arg > 1 || a->mem ? NULL
+						  : pr_un[a->row->arg][z][c]);
 	if (a->row->bind == ibind_test)
 		op = I_TEST;
 	else if (a->row->bind == ibind_alu)

@@ -9,7 +9,7 @@ struct farret {
 	uint16_t cs, ss;
 	int size;
 	bool iret;
-	uint64_t pop;	/* bytes below the outer SP, or above the frame */
+	uint64_t pop; /* bytes below the outer SP, or above the frame */
 };
 
 /* RFLAGS bits that IRET at this CPL and operand size replaces. */
@@ -34,8 +34,8 @@ iret_mask(const struct softcpu *cpu, int size)
 static void
 iret_flags(struct softcpu *cpu, uint64_t flags, uint32_t mask)
 {
-	sys_put_rflags(cpu,
-	    (soft_get_rflags(cpu) & ~(uint64_t)mask) | (flags & mask));
+	sys_put_rflags(
+	    cpu, (soft_get_rflags(cpu) & ~(uint64_t)mask) | (flags & mask));
 }
 
 /* Read the frame's first parts: rip, cs and, for IRET, the flags. */
@@ -65,8 +65,8 @@ ret_real(struct softcpu *cpu, struct farret *r, uint32_t mask)
 		return (false);
 	if (r->rip > cpu->seg[S_CS].limit)
 		return (sys_fail(cpu, X_GP, 0));
-	sys_set_sp(cpu, &k, k.sp + (unsigned)r->size * (r->iret ? 3 : 2) +
-	    r->pop);
+	sys_set_sp(
+	    cpu, &k, k.sp + (unsigned)r->size * (r->iret ? 3 : 2) + r->pop);
 	sys_real_seg(cpu, S_CS, r->cs);
 	cpu->rip = r->rip;
 	if (r->iret)
@@ -217,8 +217,8 @@ ret_protected(struct softcpu *cpu, struct farret *r)
 	if (!sys_check_rip(cpu, &code, r->rip, 0) ||
 	    !sys_set_accessed(cpu, &code))
 		return (false);
-	sys_set_sp(cpu, &k, k.sp + (unsigned)r->size * (r->iret ? 3 : 2) +
-	    r->pop);
+	sys_set_sp(
+	    cpu, &k, k.sp + (unsigned)r->size * (r->iret ? 3 : 2) + r->pop);
 	sys_set_cs(cpu, r->cs, &code, cpu->cpl);
 	cpu->rip = r->rip;
 	if (r->iret)
@@ -233,8 +233,8 @@ op_retf(struct softcpu *cpu, const struct insn *in)
 	bool ok;
 
 	cpu->rip = soft_rip(cpu, in);
-	ok = (cpu->mode & MODE_PROT) ? ret_protected(cpu, &r) :
-				       ret_real(cpu, &r, 0);
+	ok = (cpu->mode & MODE_PROT) ? ret_protected(cpu, &r)
+				     : ret_real(cpu, &r, 0);
 	if (!ok)
 		return;
 	soft_mode_update(cpu);
@@ -268,11 +268,11 @@ op_iret(struct softcpu *cpu, const struct insn *in)
 			ok = iret_task(cpu, in->len);
 	} else if (cpu->mode & MODE_V86) {
 		mask = iret_mask(cpu, r.size);
-		ok = sys_iopl(cpu) == 3 ? ret_real(cpu, &r, mask) :
-					  iret_vme(cpu, &r);
+		ok = sys_iopl(cpu) == 3 ? ret_real(cpu, &r, mask)
+					: iret_vme(cpu, &r);
 	} else
-		ok = ret_real(cpu, &r, iret_mask(cpu, r.size) &
-		    ~(FL_VIF | FL_VIP));
+		ok = ret_real(
+		    cpu, &r, iret_mask(cpu, r.size) & ~(FL_VIF | FL_VIP));
 	if (!ok)
 		return;
 	cpu->nmi_blocked = 0;

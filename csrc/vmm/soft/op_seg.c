@@ -109,8 +109,8 @@ BIND(str, op_str)
  * the set of system types that count.
  */
 static int
-seg_visible(struct softcpu *cpu, uint16_t sel, uint32_t types,
-    struct sysdesc *d)
+seg_visible(
+    struct softcpu *cpu, uint16_t sel, uint32_t types, struct sysdesc *d)
 {
 	unsigned dpl;
 	int r;
@@ -123,8 +123,7 @@ seg_visible(struct softcpu *cpu, uint16_t sel, uint32_t types,
 	dpl = AT_DPL(d->attr);
 	if (!(d->attr & AT_S) && !(types & (1u << (d->attr & 0xf))))
 		return (0);
-	if (!at_is_conforming(d->attr) &&
-	    (dpl < cpu->cpl || dpl < (sel & 3u)))
+	if (!at_is_conforming(d->attr) && (dpl < cpu->cpl || dpl < (sel & 3u)))
 		return (0);
 	return (1);
 }
@@ -192,8 +191,8 @@ verify(struct softcpu *cpu, const struct insn *in)
 	cpu->cc &= (uint16_t)~CC_ZF;
 	if (r == 0)
 		return (true);
-	if (in->arg ? at_is_wdata(d.attr) :
-		      (d.attr & (AT_CODE | AT_RW)) != AT_CODE)
+	if (in->arg ? at_is_wdata(d.attr)
+		    : (d.attr & (AT_CODE | AT_RW)) != AT_CODE)
 		cpu->cc |= CC_ZF;
 	return (true);
 }

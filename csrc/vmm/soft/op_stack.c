@@ -8,8 +8,8 @@
 #define CR4_VME_BIT 0x1u
 
 bool
-int_push(struct softcpu *cpu, const struct insn *in, unsigned size,
-    uint64_t val)
+int_push(
+    struct softcpu *cpu, const struct insn *in, unsigned size, uint64_t val)
 {
 	unsigned w = int_spsize(cpu);
 	uint64_t sp = (cpu->gpr[R_SP] - size) & int_mask(w), lin;
@@ -39,28 +39,28 @@ int_addsp(struct softcpu *cpu, int64_t n)
 }
 
 /* ---- PUSH ---- */
-#define PUSH_VAL(name, expr)                                         \
-	DEF_OP(op_push_##name##_64)                                  \
-	{                                                            \
-		uint64_t sp = RD64(R_SP) - 8;                        \
-                                                                     \
-		ST(64, sp, expr);                                    \
-		WR64(R_SP, sp);                                      \
-		SOFT_NEXT(cpu, in);                                  \
-	}                                                            \
-	DEF_OP(op_push_##name##_f32)                                 \
-	{                                                            \
-		uint64_t sp = (uint32_t)(RD32(R_SP) - 4);            \
-                                                                     \
-		ST(32, sp, expr);                                    \
-		WR32(R_SP, sp);                                      \
-		SOFT_NEXT(cpu, in);                                  \
-	}                                                            \
-	DEF_REG(op_push_##name##_any)                                \
-	{                                                            \
-		if (!int_push(cpu, in, int_osize(cpu, in), expr))    \
-			return;                                      \
-		SOFT_NEXT(cpu, in);                                  \
+#define PUSH_VAL(name, expr)                                      \
+	DEF_OP(op_push_##name##_64)                               \
+	{                                                         \
+		uint64_t sp = RD64(R_SP) - 8;                     \
+                                                                  \
+		ST(64, sp, expr);                                 \
+		WR64(R_SP, sp);                                   \
+		SOFT_NEXT(cpu, in);                               \
+	}                                                         \
+	DEF_OP(op_push_##name##_f32)                              \
+	{                                                         \
+		uint64_t sp = (uint32_t)(RD32(R_SP) - 4);         \
+                                                                  \
+		ST(32, sp, expr);                                 \
+		WR32(R_SP, sp);                                   \
+		SOFT_NEXT(cpu, in);                               \
+	}                                                         \
+	DEF_REG(op_push_##name##_any)                             \
+	{                                                         \
+		if (!int_push(cpu, in, int_osize(cpu, in), expr)) \
+			return;                                   \
+		SOFT_NEXT(cpu, in);                               \
 	}
 PUSH_VAL(r, RD64(in->rm))
 PUSH_VAL(i, (uint64_t)(int64_t)in->imm)
@@ -81,16 +81,16 @@ DEF_OP(op_push_m_64)
 	WR64(R_SP, sp);
 	SOFT_NEXT(cpu, in);
 }
-#define PUSH_M(S)                                           \
-	DEF_REG(op_push_m_any##S)                           \
-	{                                                   \
-		const soft_op slow = NULL;                  \
-		uint64_t lin = LIN(S / 8, false);           \
-		it##S v = LD(S, lin);                       \
-                                                            \
-		if (!int_push(cpu, in, S / 8, v))           \
-			return;                             \
-		SOFT_NEXT(cpu, in);                         \
+#define PUSH_M(S)                                 \
+	DEF_REG(op_push_m_any##S)                 \
+	{                                         \
+		const soft_op slow = NULL;        \
+		uint64_t lin = LIN(S / 8, false); \
+		it##S v = LD(S, lin);             \
+                                                  \
+		if (!int_push(cpu, in, S / 8, v)) \
+			return;                   \
+		SOFT_NEXT(cpu, in);               \
 	}
 PUSH_M(16)
 PUSH_M(32)
@@ -99,13 +99,14 @@ soft_op
 ibind_push(const struct soft_dec *d, struct insn *in)
 {
 	static const soft_op tab[2][3] = {
-		{op_push_r_64, op_push_r_f32, op_push_r_any},
-		{op_push_i_64, op_push_i_f32, op_push_i_any},
+		{ op_push_r_64, op_push_r_f32, op_push_r_any },
+		{ op_push_i_64, op_push_i_f32, op_push_i_any },
 	};
 
 	if (d->mem)
-		return (d->opsize == 8 ? op_push_m_64 : d->opsize == 4 ?
-		    op_push_m_any32 : op_push_m_any16);
+		return (d->opsize == 8	 ? op_push_m_64
+			: d->opsize == 4 ? op_push_m_any32
+					 : op_push_m_any16);
 	in->flags |= IN_SS;
 	return (tab[d->opcode == 0x68 || d->opcode == 0x6a][int_stk(d)]);
 }
@@ -179,7 +180,9 @@ soft_op
 ibind_pop(const struct soft_dec *d, struct insn *in)
 {
 	static const soft_op tab[3] = {
-		op_pop_r_64, op_pop_r_f32, op_pop_r_any,
+		op_pop_r_64,
+		op_pop_r_f32,
+		op_pop_r_any,
 	};
 
 	if (d->mem)
@@ -456,7 +459,9 @@ soft_op
 ibind_stackmisc(const struct soft_dec *d, struct insn *in)
 {
 	static const soft_op leave[3] = {
-		op_leave_64, op_leave_f32, op_leave_any,
+		op_leave_64,
+		op_leave_f32,
+		op_leave_any,
 	};
 
 	in->flags |= IN_SS;

@@ -14,24 +14,24 @@
 #define STEP(n) ((cpu->rfl & FL_DF) ? -(uint64_t)(n) : (uint64_t)(n))
 
 /* ---- one element, no REP; in->aux: address size ---- */
-#define STR_LIN(r, sbase, sg, n, w)                                      \
-	({                                                               \
-		uint64_t l_ = RD64(r);                                   \
-		if (likely(in->amode == AM_64)) {                        \
-			l_ += (sbase);                                   \
-		} else if (likely(in->amode == AM_FLAT32)) {             \
-			l_ = (uint32_t)l_;                               \
-		} else if (slow != NULL) {                               \
-			slow(cpu, in);                                   \
-			return;                                          \
-		} else {                                                 \
-			uint64_t t_;                                     \
-			if (!int_seg_lin(cpu, in, (sg),                  \
-				l_ & int_mask(in->aux), (n), (w), &t_))  \
-				return;                                  \
-			l_ = t_;                                         \
-		}                                                        \
-		l_;                                                      \
+#define STR_LIN(r, sbase, sg, n, w)                                     \
+	({                                                              \
+		uint64_t l_ = RD64(r);                                  \
+		if (likely(in->amode == AM_64)) {                       \
+			l_ += (sbase);                                  \
+		} else if (likely(in->amode == AM_FLAT32)) {            \
+			l_ = (uint32_t)l_;                              \
+		} else if (slow != NULL) {                              \
+			slow(cpu, in);                                  \
+			return;                                         \
+		} else {                                                \
+			uint64_t t_;                                    \
+			if (!int_seg_lin(cpu, in, (sg),                 \
+				l_ & int_mask(in->aux), (n), (w), &t_)) \
+				return;                                 \
+			l_ = t_;                                        \
+		}                                                       \
+		l_;                                                     \
 	})
 #define SRC(n) STR_LIN(R_SI, cpu->segbase[in->seg], in->seg, n, false)
 #define DST(n, w) STR_LIN(R_DI, 0, S_ES, n, w)
@@ -41,61 +41,62 @@
 #define ACC16 R_AX
 #define ACC32 R_AX
 #define ACC64 R_AX
-#define CMP(S, a, b)                                                  \
-	({                                                            \
-		uint32_t f_;                                          \
-		__asm__("cmp %2, %1" ASM_GETFLAGS                     \
-		    : "=&a"(f_) : "q"((it##S)(a)), "q"((it##S)(b))    \
-		    : "cc");                                          \
-		(uint16_t)f_;                                         \
+#define CMP(S, a, b)                                       \
+	({                                                 \
+		uint32_t f_;                               \
+		__asm__("cmp %2, %1" ASM_GETFLAGS          \
+			: "=&a"(f_)                        \
+			: "q"((it##S)(a)), "q"((it##S)(b)) \
+			: "cc");                           \
+		(uint16_t) f_;                             \
 	})
 
-#define STR_SIZE(S)                                              \
-	DEF_OP(op_movs##S)                                       \
-	{                                                        \
-		uint64_t from = SRC(S / 8), to = DST(S / 8, true); \
-		it##S v = LD(S, from);                           \
-                                                                 \
-		ST(S, to, v);                                    \
-		ADV(R_SI, S / 8);                                \
-		ADV(R_DI, S / 8);                                \
-		SOFT_NEXT(cpu, in);                              \
-	}                                                        \
-	DEF_OP(op_stos##S)                                       \
-	{                                                        \
-		uint64_t to = DST(S / 8, true);                  \
-                                                                 \
-		ST(S, to, RD##S(ACC##S));                        \
-		ADV(R_DI, S / 8);                                \
-		SOFT_NEXT(cpu, in);                              \
-	}                                                        \
-	DEF_OP(op_lods##S)                                       \
-	{                                                        \
-		uint64_t from = SRC(S / 8);                      \
-		it##S v = LD(S, from);                           \
-                                                                 \
-		WR##S(ACC##S, v);                                \
-		ADV(R_SI, S / 8);                                \
-		SOFT_NEXT(cpu, in);                              \
-	}                                                        \
-	DEF_OP(op_scas##S)                                       \
-	{                                                        \
-		uint64_t to = DST(S / 8, false);                 \
-		it##S v = LD(S, to);                             \
-                                                                 \
-		cpu->cc = CMP(S, RD##S(ACC##S), v);              \
-		ADV(R_DI, S / 8);                                \
-		SOFT_NEXT(cpu, in);                              \
-	}                                                        \
-	DEF_OP(op_cmps##S)                                       \
-	{                                                        \
+#define STR_SIZE(S)                                                 \
+	DEF_OP(op_movs##S)                                          \
+	{                                                           \
+		uint64_t from = SRC(S / 8), to = DST(S / 8, true);  \
+		it##S v = LD(S, from);                              \
+                                                                    \
+		ST(S, to, v);                                       \
+		ADV(R_SI, S / 8);                                   \
+		ADV(R_DI, S / 8);                                   \
+		SOFT_NEXT(cpu, in);                                 \
+	}                                                           \
+	DEF_OP(op_stos##S)                                          \
+	{                                                           \
+		uint64_t to = DST(S / 8, true);                     \
+                                                                    \
+		ST(S, to, RD##S(ACC##S));                           \
+		ADV(R_DI, S / 8);                                   \
+		SOFT_NEXT(cpu, in);                                 \
+	}                                                           \
+	DEF_OP(op_lods##S)                                          \
+	{                                                           \
+		uint64_t from = SRC(S / 8);                         \
+		it##S v = LD(S, from);                              \
+                                                                    \
+		WR##S(ACC##S, v);                                   \
+		ADV(R_SI, S / 8);                                   \
+		SOFT_NEXT(cpu, in);                                 \
+	}                                                           \
+	DEF_OP(op_scas##S)                                          \
+	{                                                           \
+		uint64_t to = DST(S / 8, false);                    \
+		it##S v = LD(S, to);                                \
+                                                                    \
+		cpu->cc = CMP(S, RD##S(ACC##S), v);                 \
+		ADV(R_DI, S / 8);                                   \
+		SOFT_NEXT(cpu, in);                                 \
+	}                                                           \
+	DEF_OP(op_cmps##S)                                          \
+	{                                                           \
 		uint64_t from = SRC(S / 8), to = DST(S / 8, false); \
-		it##S a = LD(S, from), b = LD(S, to);            \
-                                                                 \
-		cpu->cc = CMP(S, a, b);                          \
-		ADV(R_SI, S / 8);                                \
-		ADV(R_DI, S / 8);                                \
-		SOFT_NEXT(cpu, in);                              \
+		it##S a = LD(S, from), b = LD(S, to);               \
+                                                                    \
+		cpu->cc = CMP(S, a, b);                             \
+		ADV(R_SI, S / 8);                                   \
+		ADV(R_DI, S / 8);                                   \
+		SOFT_NEXT(cpu, in);                                 \
 	}
 STR_SIZE(8)
 STR_SIZE(16)
@@ -113,8 +114,8 @@ rep_break(struct softcpu *cpu, const struct insn *in)
 {
 	cpu->io_count = 0;
 	cpu->io_next = 0;
-	if (likely(atomic_load_explicit(cpu->pending,
-		memory_order_relaxed) == 0 &&
+	if (likely(
+		atomic_load_explicit(cpu->pending, memory_order_relaxed) == 0 &&
 		!(cpu->mode & MODE_TF) && cpu->dr6_pending == 0))
 		return (false);
 	cpu->rip = soft_rip(cpu, in);
@@ -124,8 +125,8 @@ rep_break(struct softcpu *cpu, const struct insn *in)
 
 /* Is the operand's address the offset plus a base, with no checks? */
 static bool
-rep_lin(const struct softcpu *cpu, const struct insn *in, int seg,
-    uint64_t off, uint64_t size, bool write, uint64_t *lin)
+rep_lin(const struct softcpu *cpu, const struct insn *in, int seg, uint64_t off,
+    uint64_t size, bool write, uint64_t *lin)
 {
 	if (in->amode == AM_64) {
 		*lin = off + (seg == S_ES ? 0 : cpu->segbase[seg]);
@@ -143,8 +144,8 @@ rep_lin(const struct softcpu *cpu, const struct insn *in, int seg,
  * pointer, and that pointer; 0: take the slow step.
  */
 static uint64_t
-rep_span(struct softcpu *cpu, const struct insn *in, int r, int seg,
-    unsigned n, bool write, uint64_t k, uint64_t *lin)
+rep_span(struct softcpu *cpu, const struct insn *in, int r, int seg, unsigned n,
+    bool write, uint64_t k, uint64_t *lin)
 {
 	uint64_t mask = int_mask(in->aux), off = cpu->gpr[r] & mask, room;
 
@@ -196,15 +197,21 @@ rep_fill(uint8_t *to, uint64_t v, uint64_t k, unsigned n)
 		break;
 	case 2:
 		__asm__ volatile("rep stosw"
-		    : "+D"(to), "+c"(k) : "a"(v) : "memory");
+				 : "+D"(to), "+c"(k)
+				 : "a"(v)
+				 : "memory");
 		break;
 	case 4:
 		__asm__ volatile("rep stosl"
-		    : "+D"(to), "+c"(k) : "a"(v) : "memory");
+				 : "+D"(to), "+c"(k)
+				 : "a"(v)
+				 : "memory");
 		break;
 	default:
 		__asm__ volatile("rep stosq"
-		    : "+D"(to), "+c"(k) : "a"(v) : "memory");
+				 : "+D"(to), "+c"(k)
+				 : "a"(v)
+				 : "memory");
 		break;
 	}
 }
@@ -248,8 +255,8 @@ rep_span_down(struct softcpu *cpu, const struct insn *in, int r, int seg,
 
 /* Backwards, as memmove() of a distribution's kernel does on overlap. */
 static uint64_t
-movs_bulk_down(struct softcpu *cpu, const struct insn *in, unsigned n,
-    uint64_t k)
+movs_bulk_down(
+    struct softcpu *cpu, const struct insn *in, unsigned n, uint64_t k)
 {
 	const uint8_t *sp;
 	uint64_t from, to, most;
@@ -316,8 +323,8 @@ stos_bulk(struct softcpu *cpu, const struct insn *in, unsigned n, uint64_t k)
 
 /* One element's operand address; false: fault recorded. */
 static bool
-rep_addr(struct softcpu *cpu, const struct insn *in, int r, int seg,
-    unsigned n, bool write, uint64_t *lin)
+rep_addr(struct softcpu *cpu, const struct insn *in, int r, int seg, unsigned n,
+    bool write, uint64_t *lin)
 {
 	uint64_t off = cpu->gpr[r] & int_mask(in->aux);
 
@@ -387,24 +394,25 @@ rep_move(struct softcpu *cpu, const struct insn *in, int kind, unsigned n)
 	while (count != 0) {
 		k = 0;
 		if (kind != K_LODS && rep_bulk(cpu))
-			k = kind == K_MOVS ? movs_bulk(cpu, in, n, count) :
-			    stos_bulk(cpu, in, n, count);
+			k = kind == K_MOVS ? movs_bulk(cpu, in, n, count)
+					   : stos_bulk(cpu, in, n, count);
 		else if (kind == K_MOVS && rep_quiet(cpu))
 			k = movs_bulk_down(cpu, in, n, count);
 		if (k == 0) {
 			k = 1;
 			v = cpu->gpr[R_AX];
 			if (kind != K_STOS &&
-			    (!rep_addr(cpu, in, R_SI, in->seg, n, false,
-				 &lin) || !rep_ld(cpu, in, lin, n, &v)))
+			    (!rep_addr(
+				 cpu, in, R_SI, in->seg, n, false, &lin) ||
+				!rep_ld(cpu, in, lin, n, &v)))
 				return (false);
 			if (kind == K_LODS) {
 				if (n == 1)
 					WR8(ACC8, v);
 				else
 					int_setreg(cpu, n, R_AX, v);
-			} else if (!rep_addr(cpu, in, R_DI, S_ES, n, true,
-				       &lin) ||
+			} else if (!rep_addr(
+				       cpu, in, R_DI, S_ES, n, true, &lin) ||
 			    !rep_st(cpu, in, lin, n, v))
 				return (false);
 		}
@@ -426,21 +434,21 @@ rep_move(struct softcpu *cpu, const struct insn *in, int kind, unsigned n)
 		for (i = 0; i < k; i++) {                         \
 			*va = (a);                                \
 			*vb = (b);                                \
-			if (((it##S)*va == (it##S)*vb) != eq)     \
+			if (((it##S) * va == (it##S) * vb) != eq) \
 				return (i + 1);                   \
 		}                                                 \
 		return (k)
 static uint64_t
-cmps_scan(const uint8_t *pa, const uint8_t *pb, unsigned n, uint64_t k,
-    bool eq, uint64_t *va, uint64_t *vb)
+cmps_scan(const uint8_t *pa, const uint8_t *pb, unsigned n, uint64_t k, bool eq,
+    uint64_t *va, uint64_t *vb)
 {
 	uint64_t i;
 
 	switch (n) {
-	SCAN(8, pa[i], pb[i]);
-	SCAN(16, ((const u16a *)pa)[i], ((const u16a *)pb)[i]);
-	SCAN(32, ((const u32a *)pa)[i], ((const u32a *)pb)[i]);
-	SCAN(64, ((const u64a *)pa)[i], ((const u64a *)pb)[i]);
+		SCAN(8, pa[i], pb[i]);
+		SCAN(16, ((const u16a *)pa)[i], ((const u16a *)pb)[i]);
+		SCAN(32, ((const u32a *)pa)[i], ((const u32a *)pb)[i]);
+		SCAN(64, ((const u64a *)pa)[i], ((const u64a *)pb)[i]);
 	}
 	return (0);
 }
@@ -452,10 +460,10 @@ scas_scan(const uint8_t *pb, unsigned n, uint64_t k, bool eq, uint64_t *va,
 	uint64_t i;
 
 	switch (n) {
-	SCAN(8, a, pb[i]);
-	SCAN(16, a, ((const u16a *)pb)[i]);
-	SCAN(32, a, ((const u32a *)pb)[i]);
-	SCAN(64, a, ((const u64a *)pb)[i]);
+		SCAN(8, a, pb[i]);
+		SCAN(16, a, ((const u16a *)pb)[i]);
+		SCAN(32, a, ((const u32a *)pb)[i]);
+		SCAN(64, a, ((const u64a *)pb)[i]);
 	}
 	return (0);
 }
@@ -473,8 +481,7 @@ rep_pairs(struct softcpu *cpu, const struct insn *in, bool cmps, unsigned n,
 
 	if (rep_bulk(cpu)) {
 		if (cmps)
-			k = rep_span(cpu, in, R_SI, in->seg, n, false, k,
-			    &la);
+			k = rep_span(cpu, in, R_SI, in->seg, n, false, k, &la);
 		if (k != 0)
 			k = rep_span(cpu, in, R_DI, S_ES, n, false, k, &lb);
 		if (k != 0) {
@@ -486,8 +493,9 @@ rep_pairs(struct softcpu *cpu, const struct insn *in, bool cmps, unsigned n,
 		if (pb != NULL && pa != NULL)
 			return (cmps_scan(pa, pb, n, k, eq, va, vb));
 	}
-	if (cmps && (!rep_addr(cpu, in, R_SI, in->seg, n, false, &la) ||
-			!rep_ld(cpu, in, la, n, va)))
+	if (cmps &&
+	    (!rep_addr(cpu, in, R_SI, in->seg, n, false, &la) ||
+		!rep_ld(cpu, in, la, n, va)))
 		return (0);
 	if (!rep_addr(cpu, in, R_DI, S_ES, n, false, &lb) ||
 	    !rep_ld(cpu, in, lb, n, vb))
@@ -513,8 +521,7 @@ rep_cc(unsigned n, uint64_t a, uint64_t b)
 /* CMPS, SCAS: true when the instruction is done.  A fault leaves the flags
  * as they were. */
 static inline __attribute__((__always_inline__)) bool
-rep_compare(struct softcpu *cpu, const struct insn *in, bool cmps,
-    unsigned n)
+rep_compare(struct softcpu *cpu, const struct insn *in, bool cmps, unsigned n)
 {
 	uint64_t count = cpu->gpr[R_CX] & int_mask(in->aux), k, va, vb;
 	bool eq = (in->flags & IN_REP) != 0;
@@ -543,37 +550,48 @@ rep_compare(struct softcpu *cpu, const struct insn *in, bool cmps,
 	return (true);
 }
 
-#define REP_OP(name, n, call)                                        \
-	static __attribute__((__noinline__)) bool run_##name(        \
-	    struct softcpu *cpu, const struct insn *in)              \
-	{                                                            \
-		return (call);                                       \
-	}                                                            \
-	DEF_REG(op_rep_##name)                                       \
-	{                                                            \
-		if (!run_##name(cpu, in))                            \
-			return;                                      \
-		SOFT_NEXT(cpu, in);                                  \
+#define REP_OP(name, n, call)                                 \
+	static __attribute__((__noinline__)) bool run_##name( \
+	    struct softcpu *cpu, const struct insn *in)       \
+	{                                                     \
+		return (call);                                \
+	}                                                     \
+	DEF_REG(op_rep_##name)                                \
+	{                                                     \
+		if (!run_##name(cpu, in))                     \
+			return;                               \
+		SOFT_NEXT(cpu, in);                           \
 	}
 /* With a count of zero nothing is compared and no flag changes. */
-#define REP_CMP(name, n, cmps)                                       \
-	REP_OP(name, n, (cpu->gpr[R_CX] & int_mask(in->aux)) == 0 || \
-	    rep_compare(cpu, in, cmps, n))
-#define REP_SIZE(S)                                                  \
-	REP_OP(movs##S, S / 8, rep_move(cpu, in, K_MOVS, S / 8))     \
-	REP_OP(stos##S, S / 8, rep_move(cpu, in, K_STOS, S / 8))     \
-	REP_OP(lods##S, S / 8, rep_move(cpu, in, K_LODS, S / 8))     \
-	REP_CMP(cmps##S, S / 8, true)                                \
+#define REP_CMP(name, n, cmps)                           \
+	REP_OP(name, n,                                  \
+	    (cpu->gpr[R_CX] & int_mask(in->aux)) == 0 || \
+		rep_compare(cpu, in, cmps, n))
+#define REP_SIZE(S)                                              \
+	REP_OP(movs##S, S / 8, rep_move(cpu, in, K_MOVS, S / 8)) \
+	REP_OP(stos##S, S / 8, rep_move(cpu, in, K_STOS, S / 8)) \
+	REP_OP(lods##S, S / 8, rep_move(cpu, in, K_LODS, S / 8)) \
+	REP_CMP(cmps##S, S / 8, true)                            \
 	REP_CMP(scas##S, S / 8, false)
 REP_SIZE(8)
 REP_SIZE(16)
 REP_SIZE(32)
 REP_SIZE(64)
 
-#define T_SZ(n) {n##8, n##16, n##32, n##64}
-#define T_STR(n) {T_SZ(op_##n), T_SZ(op_rep_##n)}
+#define T_SZ(n)                           \
+	{                                 \
+		n##8, n##16, n##32, n##64 \
+	}
+#define T_STR(n)                               \
+	{                                      \
+		T_SZ(op_##n), T_SZ(op_rep_##n) \
+	}
 static const soft_op str_tab[5][2][4] = {
-	T_STR(movs), T_STR(cmps), T_STR(stos), T_STR(lods), T_STR(scas),
+	T_STR(movs),
+	T_STR(cmps),
+	T_STR(stos),
+	T_STR(lods),
+	T_STR(scas),
 };
 
 /* arg: index of str_tab. */

@@ -16,8 +16,8 @@ sys_ld_rm16(struct softcpu *cpu, const struct insn *in, uint16_t *val)
 		*val = WREG(cpu, in->rm);
 		return (true);
 	}
-	return (soft_ea(cpu, in, 2, false, &lin) &&
-	    soft_ld16(cpu, in, lin, val));
+	return (
+	    soft_ea(cpu, in, 2, false, &lin) && soft_ld16(cpu, in, lin, val));
 }
 
 /* Destination of SMSW, SLDT, STR: a register of operand size, or 16 bits of
@@ -50,8 +50,8 @@ sys_umip_ok(struct softcpu *cpu, const struct insn *in)
 /* ---- LGDT, LIDT, SGDT, SIDT ---- */
 
 static bool
-dtr_load(struct softcpu *cpu, const struct insn *in, uint64_t *base,
-    uint32_t *limit)
+dtr_load(
+    struct softcpu *cpu, const struct insn *in, uint64_t *base, uint32_t *limit)
 {
 	uint64_t lin, b;
 	uint16_t l;
@@ -75,8 +75,8 @@ dtr_load(struct softcpu *cpu, const struct insn *in, uint64_t *base,
 }
 
 static bool
-dtr_store(struct softcpu *cpu, const struct insn *in, uint64_t base,
-    uint32_t limit)
+dtr_store(
+    struct softcpu *cpu, const struct insn *in, uint64_t base, uint32_t limit)
 {
 	uint64_t lin;
 	uint8_t image[10];

@@ -17,8 +17,7 @@ flat_seg(struct softseg *s, uint16_t sel, uint32_t attr)
 
 /* Flat code and stack of level cpl; l: 64-bit code. */
 static void
-flat_cs_ss(struct softcpu *cpu, uint16_t cs, uint16_t ss, unsigned cpl,
-    bool l)
+flat_cs_ss(struct softcpu *cpu, uint16_t cs, uint16_t ss, unsigned cpl, bool l)
 {
 	uint32_t dpl = cpl << 5;
 

@@ -55,8 +55,8 @@ x87_arg(const struct soft_dec *dec, struct insn *in)
 
 	fop = (dec->opcode & 7u) << 8 | dec->modrm;
 	if (dec->mem)
-		idx = 512 + ((dec->opcode & 7u) << 3) +
-		    ((dec->modrm >> 3) & 7u);
+		idx =
+		    512 + ((dec->opcode & 7u) << 3) + ((dec->modrm >> 3) & 7u);
 	else
 		idx = ((dec->opcode & 7u) << 6) + (dec->modrm & 63u);
 	in->arg = idx * 4 << 16 | fop;
@@ -157,26 +157,25 @@ x87_ld_slow(struct softcpu *cpu, const struct insn *in, int size)
 	SOFT_NEXT(cpu, in);
 }
 
-#define X87_LD(size)                                                   \
-	static void op_x87_ld##size(struct softcpu *cpu,               \
-	    const struct insn *in)                                     \
-	{                                                              \
-		const void *p;                                         \
-                                                                       \
-		if (unlikely(!cpu->fpu.x87_ok) ||                      \
-		    unlikely(!fp_ldp(cpu, in, size, 1, &p))) {         \
-			x87_ld_slow(cpu, in, size);                    \
-			return;                                        \
-		}                                                      \
-		x87_note(cpu, in);                                     \
-		x87_call(in, (void *)(uintptr_t)p);                    \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
-	soft_op bind_x87_ld##size(const struct soft_dec *dec,          \
-	    struct insn *in)                                           \
-	{                                                              \
-		x87_arg(dec, in);                                      \
-		return (op_x87_ld##size);                              \
+#define X87_LD(size)                                                           \
+	static void op_x87_ld##size(                                           \
+	    struct softcpu *cpu, const struct insn *in)                        \
+	{                                                                      \
+		const void *p;                                                 \
+                                                                               \
+		if (unlikely(!cpu->fpu.x87_ok) ||                              \
+		    unlikely(!fp_ldp(cpu, in, size, 1, &p))) {                 \
+			x87_ld_slow(cpu, in, size);                            \
+			return;                                                \
+		}                                                              \
+		x87_note(cpu, in);                                             \
+		x87_call(in, (void *)(uintptr_t)p);                            \
+		SOFT_NEXT(cpu, in);                                            \
+	}                                                                      \
+	soft_op bind_x87_ld##size(const struct soft_dec *dec, struct insn *in) \
+	{                                                                      \
+		x87_arg(dec, in);                                              \
+		return (op_x87_ld##size);                                      \
 	}
 X87_LD(2)
 X87_LD(4)
@@ -184,7 +183,6 @@ X87_LD(8)
 X87_LD(10)
 
 /* ---- memory destinations ---- */
-
 
 /*
  * Everything but a plain store into mapped memory with all exceptions
@@ -231,26 +229,25 @@ x87_st_slow(struct softcpu *cpu, const struct insn *in, int size)
 	SOFT_NEXT(cpu, in);
 }
 
-#define X87_ST(size)                                                   \
-	static void op_x87_st##size(struct softcpu *cpu,               \
-	    const struct insn *in)                                     \
-	{                                                              \
-		void *p;                                               \
-                                                                       \
-		if (unlikely(!cpu->fpu.x87_ok) ||                      \
-		    unlikely(!fp_stp(cpu, in, size, 1, &p))) {         \
-			x87_st_slow(cpu, in, size);                    \
-			return;                                        \
-		}                                                      \
-		x87_note(cpu, in);                                     \
-		x87_call(in, p);                                       \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
-	soft_op bind_x87_st##size(const struct soft_dec *dec,          \
-	    struct insn *in)                                           \
-	{                                                              \
-		x87_arg(dec, in);                                      \
-		return (op_x87_st##size);                              \
+#define X87_ST(size)                                                           \
+	static void op_x87_st##size(                                           \
+	    struct softcpu *cpu, const struct insn *in)                        \
+	{                                                                      \
+		void *p;                                                       \
+                                                                               \
+		if (unlikely(!cpu->fpu.x87_ok) ||                              \
+		    unlikely(!fp_stp(cpu, in, size, 1, &p))) {                 \
+			x87_st_slow(cpu, in, size);                            \
+			return;                                                \
+		}                                                              \
+		x87_note(cpu, in);                                             \
+		x87_call(in, p);                                               \
+		SOFT_NEXT(cpu, in);                                            \
+	}                                                                      \
+	soft_op bind_x87_st##size(const struct soft_dec *dec, struct insn *in) \
+	{                                                                      \
+		x87_arg(dec, in);                                              \
+		return (op_x87_st##size);                                      \
 	}
 X87_ST(2)
 X87_ST(4)

@@ -429,12 +429,12 @@ do_frstor(struct softcpu *cpu, const struct insn *in)
 	return (true);
 }
 
-#define X87_IMG(name)                                                  \
+#define X87_IMG(name)                                                     \
 	static void op_##name(struct softcpu *cpu, const struct insn *in) \
-	{                                                              \
-		if (do_##name(cpu, in))                                \
-			SOFT_NEXT(cpu, in);                            \
-	}                                                              \
+	{                                                                 \
+		if (do_##name(cpu, in))                                   \
+			SOFT_NEXT(cpu, in);                               \
+	}                                                                 \
 	FP_BIND1(name, op_##name)
 X87_IMG(fnstenv)
 X87_IMG(fldenv)

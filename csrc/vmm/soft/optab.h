@@ -17,7 +17,9 @@ enum op_map { M_1, M_0F, M_0F38, M_0F3A };
 /* Mandatory prefix: P_ANY ignores 66/F3/F2 (they keep their usual meaning);
  * the others want exactly that one. */
 enum op_prefix { P_ANY, P_NONE, P_66, P_F3, P_F2 };
-#define R_ANY 0xff /* any modrm.reg; 0-7 selects; 0xc0-0xff: whole modrm byte */
+#define R_ANY                                                           \
+	0xff /* any modrm.reg; 0-7 selects; 0xc0-0xff: whole modrm byte \
+	      */
 enum op_mod { MOD_ANY, MOD_MEM, MOD_REG };
 enum op_imm {
 	I_NONE,
@@ -67,13 +69,13 @@ struct optab {
 /* What the decoder knows of one instruction; input of the binders. */
 struct soft_dec {
 	const struct optab *row;
-	uint32_t mode;	 /* MODE_* */
+	uint32_t mode; /* MODE_* */
 	uint8_t opcode;
-	uint8_t opsize;	 /* 1, 2, 4, 8 */
-	uint8_t asize;	 /* 2, 4, 8 */
-	uint8_t rex;	 /* 0, or 0x40..0x4f */
+	uint8_t opsize; /* 1, 2, 4, 8 */
+	uint8_t asize;	/* 2, 4, 8 */
+	uint8_t rex;	/* 0, or 0x40..0x4f */
 	bool p66, lock, mem;
-	uint8_t rep;	 /* 0, 0xf2, 0xf3: the last one */
+	uint8_t rep; /* 0, 0xf2, 0xf3: the last one */
 	uint8_t modrm;
 	uint8_t reg, rm; /* REX applied */
 	bool flags_dead; /* nobody reads this one's arithmetic flags */

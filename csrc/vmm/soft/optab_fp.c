@@ -5,23 +5,23 @@
 
 const struct optab optab_fp[] = {
 #define OP(map_, opc, pfx, reg_, mod_, name_, opnds, imm_, attr_, feat, fr, \
-    fw, fu, bind_, arg_)                                               \
-	{                                                              \
-		.map = (map_),                                         \
-		.opcode = (opc),                                       \
-		.prefix = (pfx),                                       \
-		.reg = (reg_),                                         \
-		.mod = (mod_),                                         \
-		.imm = (imm_),                                         \
-		.attr = (attr_),                                       \
-		.name = (name_),                                       \
-		.operands = (opnds),                                   \
-		.feature = (feat),                                     \
-		.fl_read = (fr),                                       \
-		.fl_write = (fw),                                      \
-		.fl_undef = (fu),                                      \
-		.bind = (bind_),                                       \
-		.arg = (arg_),                                         \
+    fw, fu, bind_, arg_)                                                    \
+	{                                                                   \
+		.map = (map_),                                              \
+		.opcode = (opc),                                            \
+		.prefix = (pfx),                                            \
+		.reg = (reg_),                                              \
+		.mod = (mod_),                                              \
+		.imm = (imm_),                                              \
+		.attr = (attr_),                                            \
+		.name = (name_),                                            \
+		.operands = (opnds),                                        \
+		.feature = (feat),                                          \
+		.fl_read = (fr),                                            \
+		.fl_write = (fw),                                           \
+		.fl_undef = (fu),                                           \
+		.bind = (bind_),                                            \
+		.arg = (arg_),                                              \
 	},
 #include "optab_fp.def"
 #undef OP

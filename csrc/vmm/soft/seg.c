@@ -53,8 +53,8 @@ sys_peek(struct softcpu *cpu, uint16_t sel, struct sysdesc *d)
 }
 
 bool
-sys_fetch(struct softcpu *cpu, uint16_t sel, struct sysdesc *d, int vec,
-    uint32_t ext)
+sys_fetch(
+    struct softcpu *cpu, uint16_t sel, struct sysdesc *d, int vec, uint32_t ext)
 {
 	int r;
 
@@ -65,8 +65,8 @@ sys_fetch(struct softcpu *cpu, uint16_t sel, struct sysdesc *d, int vec,
 }
 
 bool
-sys_fetch_sys(struct softcpu *cpu, uint16_t sel, struct sysdesc *d, int vec,
-    uint32_t ext)
+sys_fetch_sys(
+    struct softcpu *cpu, uint16_t sel, struct sysdesc *d, int vec, uint32_t ext)
 {
 	uint64_t raw;
 
@@ -148,8 +148,7 @@ sys_real_seg(struct softcpu *cpu, int seg, uint16_t sel)
 }
 
 void
-sys_set_cs(struct softcpu *cpu, uint16_t sel, const struct sysdesc *d,
-    int cpl)
+sys_set_cs(struct softcpu *cpu, uint16_t sel, const struct sysdesc *d, int cpl)
 {
 	sys_set_seg(&cpu->seg[S_CS], (sel & ~3) | (uint16_t)cpl, d);
 	cpu->cpl = (uint8_t)cpl;
@@ -179,8 +178,8 @@ sys_fetch_ss(struct softcpu *cpu, uint16_t sel, unsigned cpl, int vec,
 }
 
 bool
-sys_check_rip(struct softcpu *cpu, const struct sysdesc *d, uint64_t rip,
-    uint32_t ext)
+sys_check_rip(
+    struct softcpu *cpu, const struct sysdesc *d, uint64_t rip, uint32_t ext)
 {
 	if (sys_lma(cpu) && (d->attr & AT_L)) {
 		if (sys_canonical(rip))
@@ -241,8 +240,7 @@ load_data(struct softcpu *cpu, int seg, uint16_t sel)
 	dpl = AT_DPL(d.attr);
 	if (!(d.attr & AT_S) ||
 	    (d.attr & (AT_CODE | AT_RW)) == AT_CODE || /* execute-only */
-	    (!at_is_conforming(d.attr) &&
-		((sel & 3u) > dpl || cpu->cpl > dpl)))
+	    (!at_is_conforming(d.attr) && ((sel & 3u) > dpl || cpu->cpl > dpl)))
 		return (sys_fail(cpu, X_GP, SEL_ERR(sel, 0)));
 	if (!(d.attr & AT_P))
 		return (sys_fail(cpu, X_NP, SEL_ERR(sel, 0)));

@@ -38,7 +38,7 @@
 #define WALK_FAULT 0x80000000u /* with an error code: the walk failed */
 
 /* page_flags of soft_walk() */
-#define WF_WRITE 0x1u  /* writable as the mode goes */
+#define WF_WRITE 0x1u /* writable as the mode goes */
 #define WF_USER 0x2u
 #define WF_GLOBAL 0x4u
 #define WF_DIRTY 0x8u
@@ -93,7 +93,7 @@ struct soft_req {
 struct tlbx {
 	uint64_t lin; /* page, or ~0 */
 	uint64_t gpa;
-	uint8_t *hva; /* NULL: not memory */
+	uint8_t *hva;	  /* NULL: not memory */
 	bool read, write; /* rights (write: and D is set) */
 	bool ram;	  /* hva may be written */
 	bool fast;	  /* the write tag is set: no code here */
@@ -137,15 +137,15 @@ struct soft_core {
 	uint64_t epoch;	 /* counts REQ_ALL: host addresses may be void */
 	uint64_t jcfill[2][(1u << JC_BITS) / 64]; /* [global] */
 	uint64_t jcpages[1024 / 64]; /* pages (hashed) with entries in jc */
-	struct block *scratch_mem; /* the block that is not kept */
-	struct jit *jit; /* the translator's cache, or NULL */
-	bool jit_asked;	 /* jit_init() was here */
+	struct block *scratch_mem;   /* the block that is not kept */
+	struct jit *jit;	     /* the translator's cache, or NULL */
+	bool jit_asked;		     /* jit_init() was here */
 
 	/* --- TLBs (tlb.c) --- */
 	struct tlbx x[TLB_KINDS][TLB_SIZE];
 	uint64_t fill[TLB_KINDS][2][TLB_SIZE / 64]; /* [global] */
-	struct etlbe e[2][ETLB_SIZE]; /* [user] */
-	uint64_t efill[2][2][ETLB_SIZE / 64]; /* [user][global] */
+	struct etlbe e[2][ETLB_SIZE];		    /* [user] */
+	uint64_t efill[2][2][ETLB_SIZE / 64];	    /* [user][global] */
 	uint64_t big[4096 / 64]; /* hashed 2M regions with large pages */
 	uint64_t huge;		 /* hashed 1G regions with 1 GiB pages */
 	int physbits;		 /* guest's MAXPHYADDR; 0: not asked yet */
@@ -195,8 +195,8 @@ void decode_bind(struct soft_dec *d, struct insn *in, int n);
 /* ... and the last two as one, where they make a pair. */
 void decode_fuse(const struct soft_dec *d, struct insn *in, int n);
 /* Arithmetic flags live in front of a bound record, given those behind. */
-uint32_t decode_live(const struct soft_dec *d, const struct insn *in,
-    uint32_t live);
+uint32_t decode_live(
+    const struct soft_dec *d, const struct insn *in, uint32_t live);
 bool decode_ends_block(const struct soft_dec *d);
 uint32_t soft_features(void); /* SF_* that the engine offers on this host */
 /* May the instruction let a waiting interrupt through (WRMSR, MOV CR8)? */
@@ -225,10 +225,10 @@ cur_le(struct dec_cur *c, unsigned bytes)
 }
 /* rex: as decoded; segov: override or -1.  Returns true for RIP-relative
  * (disp then counts from the end of the instruction). */
-bool decode_modrm(struct dec_cur *c, struct soft_dec *d, struct insn *in,
-    int segov);
-void decode_amode(const struct soft_dec *d, struct insn *in, int segov,
-    int defseg);
+bool decode_modrm(
+    struct dec_cur *c, struct soft_dec *d, struct insn *in, int segov);
+void decode_amode(
+    const struct soft_dec *d, struct insn *in, int segov, int defseg);
 
 /* ---- block.c ---- */
 int block_init(struct softcpu *cpu);
@@ -256,11 +256,11 @@ void code_use(struct softcpu *cpu, uint64_t gpa);
 void code_unuse(struct softcpu *cpu, uint64_t gpa);
 void code_cover(struct softvm *svm, uint64_t gpa, unsigned len);
 /* The store of [gpa, gpa+len) is done: kill blocks.  cpu NULL: a device. */
-void code_written(struct softvm *svm, struct softcpu *cpu, uint64_t gpa,
-    uint64_t len);
+void code_written(
+    struct softvm *svm, struct softcpu *cpu, uint64_t gpa, uint64_t len);
 void code_hook(void *arg, vm_paddr_t gpa, size_t len);
-uint64_t req_post(struct softcpu *to, enum req_kind kind, uint64_t gpa,
-    uint64_t len);
+uint64_t req_post(
+    struct softcpu *to, enum req_kind kind, uint64_t gpa, uint64_t len);
 void req_wait(struct softcpu *self, struct softcpu *to, uint64_t seq);
 void req_serve(struct softcpu *cpu);
 void req_enter(struct softcpu *cpu);
@@ -312,8 +312,8 @@ void soft_entry_cmd(struct softcpu *cpu, const struct vm_entry *entry);
 /* ---- soft_ops.c ---- */
 struct softvm *softvm_create(struct vm *vm, bool stepper);
 void softvm_destroy(struct softvm *svm);
-struct softcpu *softcpu_create(struct softvm *svm, struct vcpu *vcpu,
-    int vcpuid);
+struct softcpu *softcpu_create(
+    struct softvm *svm, struct vcpu *vcpu, int vcpuid);
 void softcpu_destroy(struct softcpu *cpu);
 void soft_stat_fold(struct softcpu *cpu);
 

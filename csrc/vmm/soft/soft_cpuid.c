@@ -13,93 +13,60 @@ struct feature_bit {
 enum { EAX, EBX, ECX, EDX };
 
 static const struct feature_bit leaf1[] = {
-	{ SF_SSE3, ECX, 0 },
-	{ SF_PCLMUL, ECX, 1 },
-	{ SF_SSSE3, ECX, 9 },
-	{ SF_CX16, ECX, 13 },
-	{ SF_SSE41, ECX, 19 },
-	{ SF_SSE42, ECX, 20 },
+	{ SF_SSE3, ECX, 0 }, { SF_PCLMUL, ECX, 1 }, { SF_SSSE3, ECX, 9 },
+	{ SF_CX16, ECX, 13 }, { SF_SSE41, ECX, 19 }, { SF_SSE42, ECX, 20 },
 	{ 0, ECX, 21 }, /* x2APIC */
-	{ SF_MOVBE, ECX, 22 },
-	{ SF_POPCNT, ECX, 23 },
+	{ SF_MOVBE, ECX, 22 }, { SF_POPCNT, ECX, 23 },
 	{ 0, ECX, 24 }, /* TSC deadline */
-	{ SF_AES, ECX, 25 },
-	{ SF_XSAVE, ECX, 26 },
-	{ SF_XSAVE, ECX, 27 }, /* OSXSAVE */
-	{ SF_RDRAND, ECX, 30 },
-	{ 0, ECX, 31 }, /* hypervisor */
-	{ 0, EDX, 0 }, /* FPU */
-	{ 0, EDX, 1 }, /* VME */
-	{ 0, EDX, 2 }, /* DE */
-	{ 0, EDX, 3 }, /* PSE */
-	{ 0, EDX, 4 }, /* TSC */
-	{ 0, EDX, 5 }, /* MSR */
-	{ 0, EDX, 6 }, /* PAE */
-	{ 0, EDX, 7 }, /* MCE */
-	{ SF_CX8, EDX, 8 },
-	{ 0, EDX, 9 }, /* APIC */
-	{ 0, EDX, 11 }, /* SEP */
-	{ 0, EDX, 12 }, /* MTRR */
-	{ 0, EDX, 13 }, /* PGE */
-	{ 0, EDX, 14 }, /* MCA */
-	{ SF_CMOV, EDX, 15 },
-	{ 0, EDX, 16 }, /* PAT */
-	{ 0, EDX, 17 }, /* PSE-36 */
-	{ SF_CLFLUSH, EDX, 19 },
-	{ SF_MMX, EDX, 23 },
-	{ SF_FXSR, EDX, 24 },
-	{ SF_SSE, EDX, 25 },
-	{ SF_SSE2, EDX, 26 },
+	{ SF_AES, ECX, 25 }, { SF_XSAVE, ECX, 26 },
+	{ SF_XSAVE, ECX, 27 },			/* OSXSAVE */
+	{ SF_RDRAND, ECX, 30 }, { 0, ECX, 31 }, /* hypervisor */
+	{ 0, EDX, 0 },				/* FPU */
+	{ 0, EDX, 1 },				/* VME */
+	{ 0, EDX, 2 },				/* DE */
+	{ 0, EDX, 3 },				/* PSE */
+	{ 0, EDX, 4 },				/* TSC */
+	{ 0, EDX, 5 },				/* MSR */
+	{ 0, EDX, 6 },				/* PAE */
+	{ 0, EDX, 7 },				/* MCE */
+	{ SF_CX8, EDX, 8 }, { 0, EDX, 9 },	/* APIC */
+	{ 0, EDX, 11 },				/* SEP */
+	{ 0, EDX, 12 },				/* MTRR */
+	{ 0, EDX, 13 },				/* PGE */
+	{ 0, EDX, 14 },				/* MCA */
+	{ SF_CMOV, EDX, 15 }, { 0, EDX, 16 },	/* PAT */
+	{ 0, EDX, 17 },				/* PSE-36 */
+	{ SF_CLFLUSH, EDX, 19 }, { SF_MMX, EDX, 23 }, { SF_FXSR, EDX, 24 },
+	{ SF_SSE, EDX, 25 }, { SF_SSE2, EDX, 26 },
 	{ 0, EDX, 28 }, /* HTT: topology */
 };
 
 static const struct feature_bit leaf7[] = {
-	{ SF_FSGSBASE, EBX, 0 },
-	{ SF_BMI1, EBX, 3 },
+	{ SF_FSGSBASE, EBX, 0 }, { SF_BMI1, EBX, 3 },
 	{ 0, EBX, 6 }, /* x87 data pointer is exact on exceptions only */
 	{ 0, EBX, 7 }, /* SMEP */
-	{ SF_BMI2, EBX, 8 },
-	{ 0, EBX, 9 }, /* ERMS */
-	{ SF_INVPCID, EBX, 10 },
-	{ SF_ADX, EBX, 19 },
-	{ 0, EBX, 20 }, /* SMAP */
-	{ SF_CLFLUSH, EBX, 23 }, /* CLFLUSHOPT */
-	{ SF_CLFLUSH, EBX, 24 }, /* CLWB */
-	{ 0, ECX, 2 }, /* UMIP */
-	{ SF_RDPID, ECX, 22 },
-	{ 0, EDX, 4 }, /* fast short REP MOV */
+	{ SF_BMI2, EBX, 8 }, { 0, EBX, 9 },			      /* ERMS */
+	{ SF_INVPCID, EBX, 10 }, { SF_ADX, EBX, 19 }, { 0, EBX, 20 }, /* SMAP */
+	{ SF_CLFLUSH, EBX, 23 },	      /* CLFLUSHOPT */
+	{ SF_CLFLUSH, EBX, 24 },	      /* CLWB */
+	{ 0, ECX, 2 },			      /* UMIP */
+	{ SF_RDPID, ECX, 22 }, { 0, EDX, 4 }, /* fast short REP MOV */
 };
 
 static const struct feature_bit leaf8_1[] = {
-	{ 0, ECX, 0 }, /* LAHF in 64-bit mode */
-	{ 0, ECX, 1 }, /* CmpLegacy: topology */
-	{ SF_LZCNT, ECX, 5 },
-	{ 0, ECX, 8 }, /* PREFETCHW */
-	{ 0, ECX, 22 }, /* topology extensions */
+	{ 0, ECX, 0 },			     /* LAHF in 64-bit mode */
+	{ 0, ECX, 1 },			     /* CmpLegacy: topology */
+	{ SF_LZCNT, ECX, 5 }, { 0, ECX, 8 }, /* PREFETCHW */
+	{ 0, ECX, 22 },			     /* topology extensions */
 	/* EDX 0-9, 12-17, 23, 24: AMD repeats leaf 1. */
-	{ 0, EDX, 0 },
-	{ 0, EDX, 1 },
-	{ 0, EDX, 2 },
-	{ 0, EDX, 3 },
-	{ 0, EDX, 4 },
-	{ 0, EDX, 5 },
-	{ 0, EDX, 6 },
-	{ 0, EDX, 7 },
-	{ SF_CX8, EDX, 8 },
-	{ 0, EDX, 9 },
-	{ 0, EDX, 11 }, /* SYSCALL */
-	{ 0, EDX, 12 },
-	{ 0, EDX, 13 },
-	{ 0, EDX, 14 },
-	{ SF_CMOV, EDX, 15 },
-	{ 0, EDX, 16 },
-	{ 0, EDX, 17 },
-	{ 0, EDX, 20 }, /* NX */
-	{ SF_MMX, EDX, 23 },
-	{ SF_FXSR, EDX, 24 },
-	{ 0, EDX, 26 }, /* 1 GiB pages */
-	{ SF_RDTSCP, EDX, 27 },
-	{ 0, EDX, 29 }, /* long mode */
+	{ 0, EDX, 0 }, { 0, EDX, 1 }, { 0, EDX, 2 }, { 0, EDX, 3 },
+	{ 0, EDX, 4 }, { 0, EDX, 5 }, { 0, EDX, 6 }, { 0, EDX, 7 },
+	{ SF_CX8, EDX, 8 }, { 0, EDX, 9 }, { 0, EDX, 11 }, /* SYSCALL */
+	{ 0, EDX, 12 }, { 0, EDX, 13 }, { 0, EDX, 14 }, { SF_CMOV, EDX, 15 },
+	{ 0, EDX, 16 }, { 0, EDX, 17 }, { 0, EDX, 20 }, /* NX */
+	{ SF_MMX, EDX, 23 }, { SF_FXSR, EDX, 24 },
+	{ 0, EDX, 26 },				/* 1 GiB pages */
+	{ SF_RDTSCP, EDX, 27 }, { 0, EDX, 29 }, /* long mode */
 };
 
 static void
@@ -151,8 +118,8 @@ soft_cpuid_mask(void *vmi, uint32_t leaf, uint32_t subleaf, uint32_t r[4])
 	case 1:
 		MASK_BY(leaf1, 1u << ECX | 1u << EDX, r);
 		break;
-	case 5: /* MONITOR and MWAIT */
-	case 0xa: /* performance counters */
+	case 5:	   /* MONITOR and MWAIT */
+	case 0xa:  /* performance counters */
 	case 0x12: /* SGX */
 	case 0x14: /* processor trace */
 		r[0] = r[1] = r[2] = r[3] = 0;

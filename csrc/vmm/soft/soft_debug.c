@@ -78,8 +78,7 @@ debug_changed(struct softcpu *cpu)
 void
 soft_debug_update(struct softcpu *cpu)
 {
-	cpu->dr7_active =
-	    ((cpu->dr[7] | cpu->core->debug_dr7) & 0xff) != 0;
+	cpu->dr7_active = ((cpu->dr[7] | cpu->core->debug_dr7) & 0xff) != 0;
 }
 
 int
@@ -148,8 +147,8 @@ void
 soft_check_data_bp(struct softcpu *cpu, uint64_t lin, int size, bool write)
 {
 	cpu->dr6_pending |= data_hits(cpu->dr, cpu->dr[7], lin, size, write);
-	cpu->core->debug_hits |= data_hits(cpu->core->debug_dr,
-	    cpu->core->debug_dr7, lin, size, write);
+	cpu->core->debug_hits |= data_hits(
+	    cpu->core->debug_dr, cpu->core->debug_dr7, lin, size, write);
 }
 
 void

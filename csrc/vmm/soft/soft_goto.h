@@ -37,8 +37,8 @@ soft_goto(struct softcpu *cpu, uint64_t rip)
 	lin = cpu->csbase + rip;
 	j = soft_jc(cpu, lin);
 	if (likely(j->tag == (lin ^ cpu->modekey)) &&
-	    likely(atomic_load_explicit(cpu->pending,
-	    memory_order_relaxed) == 0)) {
+	    likely(atomic_load_explicit(cpu->pending, memory_order_relaxed) ==
+		0)) {
 		cpu->gpr[R_BLOCK] = lin;
 		j->blk->insn[0].op(cpu, &j->blk->insn[0]);
 		return;

@@ -7,7 +7,7 @@
 #include "soft_core_local.h"
 #include "soft_step.h"
 
-#define OP_INS 0x6c  /* to OUTS, 0x6f */
+#define OP_INS 0x6c    /* to OUTS, 0x6f */
 #define OP_IN_IMM 0xe4 /* IN and OUT with the port in the instruction */
 #define OP_IN_DX 0xec  /* and in DX */
 
@@ -47,8 +47,8 @@ operand_lin(const struct soft_insn_ctx *c, const struct soft_dec *d,
 }
 
 bool
-soft_insn_info(const struct soft_insn_ctx *c, uint64_t at,
-    const uint8_t *bytes, unsigned n, struct soft_insn_info *info)
+soft_insn_info(const struct soft_insn_ctx *c, uint64_t at, const uint8_t *bytes,
+    unsigned n, struct soft_insn_info *info)
 {
 	uint32_t mode = MODE_PROT | MODE_CPL0;
 	struct soft_dec d;

@@ -35,10 +35,17 @@ typedef uint64_t u64a __attribute__((__aligned__(1), __may_alias__));
 
 /* ---- general registers: 0-15, then two helpers of address arithmetic ---- */
 enum {
-	R_AX, R_CX, R_DX, R_BX, R_SP, R_BP, R_SI, R_DI,
-	R_ZERO = 16, /* always 0: "no base", "no index" */
+	R_AX,
+	R_CX,
+	R_DX,
+	R_BX,
+	R_SP,
+	R_BP,
+	R_SI,
+	R_DI,
+	R_ZERO = 16,  /* always 0: "no base", "no index" */
 	R_BLOCK = 17, /* linear rip of the running block's first byte */
-	R_BIG = 18, /* always 1 << 30: displacements of RIP past 31 bits */
+	R_BIG = 18,   /* always 1 << 30: displacements of RIP past 31 bits */
 	R_COUNT = 19
 };
 
@@ -101,12 +108,12 @@ enum { TLB_USER, TLB_SUPER, TLB_SMAP, TLB_KINDS };
 
 /* ---- what the engine is to do when the chain has unwound ---- */
 enum soft_stop {
-	STOP_NONE = 0,	/* look up the block at cpu->rip and go on */
-	STOP_FAULT,	/* cpu->exc_*: deliver an exception */
-	STOP_EXIT,	/* cpu->vme is filled: leave soft_run() */
-	STOP_HLT,	/* HLT executed, rip behind it */
-	STOP_SHUTDOWN,	/* triple fault */
-	STOP_RETRY,	/* run the instruction at cpu->rip again (no effect yet) */
+	STOP_NONE = 0, /* look up the block at cpu->rip and go on */
+	STOP_FAULT,    /* cpu->exc_*: deliver an exception */
+	STOP_EXIT,     /* cpu->vme is filled: leave soft_run() */
+	STOP_HLT,      /* HLT executed, rip behind it */
+	STOP_SHUTDOWN, /* triple fault */
+	STOP_RETRY, /* run the instruction at cpu->rip again (no effect yet) */
 };
 
 /* x87, MMX, SSE state; op_x87*.c and sse*.c alone look inside. */
@@ -116,7 +123,7 @@ struct softfpu {
 		uint64_t mant;
 		uint16_t se;
 		uint16_t pad[3];
-	} st[8]; /* physical registers R0..R7, not ST(i) */
+	} st[8];	   /* physical registers R0..R7, not ST(i) */
 	uint16_t fcw, fsw; /* fsw without TOP: see top */
 	uint16_t fop;
 	uint8_t ftw; /* abridged: bit i set = Ri is in use */
@@ -130,14 +137,14 @@ struct softfpu {
 	 * Gates, one cached byte each; soft_fpu_mode_update() computes them.
 	 * 0: the handler takes its slow path, which finds out why.
 	 */
-	uint8_t fpu_ok;	   /* CR0.EM and TS clear */
-	uint8_t sse_ok;	   /* SSE may run */
-	uint8_t ssefp_ok;  /* ... and MXCSR masks every exception */
-	uint8_t x87_ok;	   /* x87 may run, is on the host, all masked */
-	uint8_t mmx_ok;	   /* MMX may run, st[] is exact */
-	uint8_t resident;  /* x87 state is in the host's registers */
-	uint8_t entered;   /* between soft_fpu_enter and soft_fpu_leave */
-	uint8_t host_mmx;  /* the host's x87 tags want EMMS at leave */
+	uint8_t fpu_ok;	     /* CR0.EM and TS clear */
+	uint8_t sse_ok;	     /* SSE may run */
+	uint8_t ssefp_ok;    /* ... and MXCSR masks every exception */
+	uint8_t x87_ok;	     /* x87 may run, is on the host, all masked */
+	uint8_t mmx_ok;	     /* MMX may run, st[] is exact */
+	uint8_t resident;    /* x87 state is in the host's registers */
+	uint8_t entered;     /* between soft_fpu_enter and soft_fpu_leave */
+	uint8_t host_mmx;    /* the host's x87 tags want EMMS at leave */
 	uint32_t host_mxcsr; /* the thread's own, while entered */
 	_Alignas(16) uint8_t tmp[64]; /* operand on its way to or from memory */
 };
@@ -165,14 +172,14 @@ struct softcpu {
 	uint64_t gpr[R_COUNT];
 	uint64_t rip; /* offset in CS; exact whenever the chain is unwound */
 	uint64_t segbase[S_COUNT];
-	struct tlbe *tlb; /* of the current mode */
+	struct tlbe *tlb;	   /* of the current mode */
 	_Atomic uint32_t *pending; /* vcpu_pending(): VCPU_EV_* */
 	struct block *blk;	   /* where the loop entered the chain */
 	uint32_t rfl; /* RFLAGS less the arithmetic flags; bit 1 set */
 	uint16_t cc;  /* CC_*: the arithmetic flags */
 	uint8_t cpl;
-	uint8_t stop; /* enum soft_stop */
-	uint32_t mode; /* block key bits: MODE_* */
+	uint8_t stop;	  /* enum soft_stop */
+	uint32_t mode;	  /* block key bits: MODE_* */
 	uint64_t modekey; /* mode << 48: part of jump cache tags */
 	uint64_t csbase; /* CS base (0 in 64-bit mode): linear = csbase + rip */
 	uint64_t jit_page; /* linear page that translated code runs on */
@@ -195,16 +202,16 @@ struct softcpu {
 	uint8_t intr_shadow; /* 1: behind STI, 2: behind MOV SS/POP SS */
 	uint8_t nmi_blocked; /* until IRET */
 	uint8_t halted;
-	uint8_t dr7_active;  /* some breakpoint is enabled */
+	uint8_t dr7_active;	/* some breakpoint is enabled */
 	uint8_t entry_inst_len; /* VM_REG_GUEST_ENTRY_INST_LENGTH */
-	uint32_t pauses;     /* PAUSEs run, to yield the host's CPU */
-	uint64_t cr8;	     /* where no vlapic of the core keeps it */
+	uint32_t pauses;	/* PAUSEs run, to yield the host's CPU */
+	uint64_t cr8;		/* where no vlapic of the core keeps it */
 
 	/* --- fault being raised (STOP_FAULT) --- */
 	uint8_t exc_vector;
 	bool exc_errvalid;
 	uint32_t exc_err;
-	uint64_t event_now; /* intinfo being delivered, 0: none */
+	uint64_t event_now;   /* intinfo being delivered, 0: none */
 	uint64_t dr6_pending; /* DR6 bits of a #DB trap of the last insn */
 
 	/* --- exits --- */
@@ -212,9 +219,9 @@ struct softcpu {
 	struct soft_io io[SOFT_IO_MAX];
 	uint16_t io_count; /* fulfilled accesses to replay */
 	uint16_t io_next;  /* next one within this execution */
-	bool step_one;	  /* one record a block: MODE_TF is set in mode */
-	bool recheck;	  /* soft_end() ran: ask for interrupts again */
-	uint16_t caps;	  /* bit n: VM_CAP n is set */
+	bool step_one;	   /* one record a block: MODE_TF is set in mode */
+	bool recheck;	   /* soft_end() ran: ask for interrupts again */
+	uint16_t caps;	   /* bit n: VM_CAP n is set */
 
 	struct softfpu fpu;
 
@@ -231,16 +238,16 @@ struct softcpu {
 
 /* Bits of cpu->mode: everything that changes how bytes are decoded or which
  * handler is bound.  Blocks are keyed by (gpa, mode). */
-#define MODE_64 0x01u	 /* CS.L in long mode */
-#define MODE_CS32 0x02u	 /* CS.D */
-#define MODE_SS32 0x04u	 /* SS.B */
-#define MODE_PROT 0x08u	 /* CR0.PE and not virtual-8086 */
+#define MODE_64 0x01u	/* CS.L in long mode */
+#define MODE_CS32 0x02u /* CS.D */
+#define MODE_SS32 0x04u /* SS.B */
+#define MODE_PROT 0x08u /* CR0.PE and not virtual-8086 */
 #define MODE_V86 0x10u
-#define MODE_FLAT 0x20u	 /* CS DS ES SS base 0, limit 4 GiB, writable data */
-#define MODE_LONG 0x40u	 /* EFER.LMA */
+#define MODE_FLAT 0x20u /* CS DS ES SS base 0, limit 4 GiB, writable data */
+#define MODE_LONG 0x40u /* EFER.LMA */
 #define MODE_CPL0 0x80u
 #define MODE_CPL3 0x100u
-#define MODE_TF 0x200u	 /* single-step: one record a block */
+#define MODE_TF 0x200u	   /* single-step: one record a block */
 #define MODE_CSFLAT 0x400u /* CS base 0, limit 4 GiB */
 
 /* ---- a decoded instruction: 32 bytes ---- */
@@ -268,12 +275,12 @@ struct insn {
 _Static_assert(sizeof(struct insn) == 32, "a record is half a cache line");
 
 enum soft_amode {
-	AM_64,	 /* 64-bit offset + segbase[seg]; no checks but canonical */
+	AM_64,	   /* 64-bit offset + segbase[seg]; no checks but canonical */
 	AM_FLAT32, /* 32-bit wrap, flat segment */
-	AM_SLOW, /* anything else: soft_ea_slow() */
+	AM_SLOW,   /* anything else: soft_ea_slow() */
 };
-#define IN_SS 0x01u    /* default segment is SS: bad address is #SS */
-#define IN_MEM 0x02u   /* has a memory operand */
+#define IN_SS 0x01u  /* default segment is SS: bad address is #SS */
+#define IN_MEM 0x02u /* has a memory operand */
 #define IN_LOCK 0x04u
 #define IN_REP 0x08u   /* F3 */
 #define IN_REPNE 0x10u /* F2 */
@@ -283,37 +290,40 @@ enum soft_amode {
 
 #define BLOCK_MAX 32
 struct block {
-	uint64_t gpa;	 /* of the first byte */
+	uint64_t gpa; /* of the first byte */
 	uint32_t mode;
-	uint16_t len;	 /* bytes of code */
-	uint8_t count;	 /* records, the end record not counted */
-	bool dead;	 /* killed: its records only stop */
-	bool notrap;	 /* MODE_TF: the instruction swallows the TF trap */
-	bool global;	 /* mapped global when last looked up */
-	uint16_t hits;	 /* entries so far, until it is translated */
-	uint32_t tlink;	 /* jit: offset of the code that links jump to */
+	uint16_t len;	/* bytes of code */
+	uint8_t count;	/* records, the end record not counted */
+	bool dead;	/* killed: its records only stop */
+	bool notrap;	/* MODE_TF: the instruction swallows the TF trap */
+	bool global;	/* mapped global when last looked up */
+	uint16_t hits;	/* entries so far, until it is translated */
+	uint32_t tlink; /* jit: offset of the code that links jump to */
 	struct block *hash_next;
 	struct block *page_next[2]; /* lists of the pages it stands on */
-	uint64_t gpa2;	 /* second page's address, or 0 */
-	const uint8_t *tcode; /* jit: where to enter with r14 = address */
+	uint64_t gpa2;		    /* second page's address, or 0 */
+	const uint8_t *tcode;	    /* jit: where to enter with r14 = address */
 	/* count + 1: op_block_end closes it. */
 	_Alignas(32) struct insn insn[];
 };
 
-#define SOFT_BREG(gprno) ((uint8_t)((gprno)*8))	      /* AL, CL, ... SIL */
+#define SOFT_BREG(gprno) ((uint8_t)((gprno)*8))		   /* AL, CL, ... SIL */
 #define SOFT_BREGH(gprno) ((uint8_t)(((gprno)-4) * 8 + 1)) /* AH CH DH BH */
 #define BREG(cpu, r) (((uint8_t *)(cpu)->gpr)[(r)])
 #define WREG(cpu, r) (*(u16a *)(void *)&(cpu)->gpr[(r)])
-#define DREG(cpu, r) (*(u32a *)(void *)&(cpu)->gpr[(r)]) /* read only:
-	* a 32-bit write must zero the upper half: gpr[r] = (uint32_t)v */
+#define DREG(cpu, r)                                                           \
+	(*(u32a *)(void *)&(cpu)                                               \
+		->gpr[(r)]) /* read only:                                      \
+			     * a 32-bit write must zero the upper half: gpr[r] \
+			     * = (uint32_t)v */
 #define QREG(cpu, r) ((cpu)->gpr[(r)])
 
 /* ---- ending a handler ---- */
-#define SOFT_NEXT(cpu, in)                      \
-	do {                                    \
+#define SOFT_NEXT(cpu, in)                        \
+	do {                                      \
 		const struct insn *n_ = (in) + 1; \
-		n_->op((cpu), n_);              \
-		return;                         \
+		n_->op((cpu), n_);                \
+		return;                           \
 	} while (0)
 
 /* rip (offset in CS) of this record and of the one behind it. */
@@ -339,8 +349,8 @@ void soft_set_rflags(struct softcpu *cpu, uint64_t rflags);
  * Set rip to the record's own and cpu->stop; the handler then returns.
  */
 void soft_fault(struct softcpu *cpu, const struct insn *in, int vector);
-void soft_fault_err(struct softcpu *cpu, const struct insn *in, int vector,
-    uint32_t err);
+void soft_fault_err(
+    struct softcpu *cpu, const struct insn *in, int vector, uint32_t err);
 /* The same without a record: rip already stands at the instruction.  Used by
  * system helpers that run with cpu->rip exact. */
 void soft_raise(struct softcpu *cpu, int vector);
@@ -351,8 +361,24 @@ void soft_end(struct softcpu *cpu, const struct insn *in);
 
 /* Vectors. */
 enum {
-	X_DE, X_DB, X_NMI, X_BP, X_OF, X_BR, X_UD, X_NM, X_DF, X_TS = 10,
-	X_NP, X_SS, X_GP, X_PF, X_MF = 16, X_AC, X_MC, X_XM
+	X_DE,
+	X_DB,
+	X_NMI,
+	X_BP,
+	X_OF,
+	X_BR,
+	X_UD,
+	X_NM,
+	X_DF,
+	X_TS = 10,
+	X_NP,
+	X_SS,
+	X_GP,
+	X_PF,
+	X_MF = 16,
+	X_AC,
+	X_MC,
+	X_XM
 };
 
 /*
@@ -368,8 +394,8 @@ bool soft_ld_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin,
 bool soft_st_slow(struct softcpu *cpu, const struct insn *in, uint64_t lin,
     int size, const void *val);
 /* Would a store of len bytes (<= 4096) succeed?  Faults if not. */
-bool soft_probe_write(struct softcpu *cpu, const struct insn *in,
-    uint64_t lin, int len);
+bool soft_probe_write(
+    struct softcpu *cpu, const struct insn *in, uint64_t lin, int len);
 /*
  * Host pointer to [lin, lin+size) when it is plain RAM within one page and
  * writable without further ado, else NULL (no fault raised): the caller then
@@ -418,28 +444,26 @@ soft_tlbe(const struct softcpu *cpu, uint64_t lin)
 	return (&cpu->tlb[(lin >> 12) & (TLB_SIZE - 1)]);
 }
 
-#define SOFT_LDST(bits, type)                                              \
-	static inline bool soft_ld##bits(struct softcpu *cpu,              \
-	    const struct insn *in, uint64_t lin, uint##bits##_t *val)      \
-	{                                                                  \
-		const struct tlbe *e = soft_tlbe(cpu, lin);                \
-		if (likely(lin - e->rtag <= 4096 - bits / 8)) {            \
-			*val = *(volatile type *)(uintptr_t)(lin +         \
-			    e->addend);                                    \
-			return (true);                                     \
-		}                                                          \
-		return (soft_ld_slow(cpu, in, lin, bits / 8, val));        \
-	}                                                                  \
-	static inline bool soft_st##bits(struct softcpu *cpu,              \
-	    const struct insn *in, uint64_t lin, uint##bits##_t val)       \
-	{                                                                  \
-		const struct tlbe *e = soft_tlbe(cpu, lin);                \
-		if (likely(lin - e->wtag <= 4096 - bits / 8)) {            \
-			*(volatile type *)(uintptr_t)(lin + e->addend) =   \
-			    val;                                           \
-			return (true);                                     \
-		}                                                          \
-		return (soft_st_slow(cpu, in, lin, bits / 8, &val));       \
+#define SOFT_LDST(bits, type)                                                  \
+	static inline bool soft_ld##bits(struct softcpu *cpu,                  \
+	    const struct insn *in, uint64_t lin, uint##bits##_t *val)          \
+	{                                                                      \
+		const struct tlbe *e = soft_tlbe(cpu, lin);                    \
+		if (likely(lin - e->rtag <= 4096 - bits / 8)) {                \
+			*val = *(volatile type *)(uintptr_t)(lin + e->addend); \
+			return (true);                                         \
+		}                                                              \
+		return (soft_ld_slow(cpu, in, lin, bits / 8, val));            \
+	}                                                                      \
+	static inline bool soft_st##bits(struct softcpu *cpu,                  \
+	    const struct insn *in, uint64_t lin, uint##bits##_t val)           \
+	{                                                                      \
+		const struct tlbe *e = soft_tlbe(cpu, lin);                    \
+		if (likely(lin - e->wtag <= 4096 - bits / 8)) {                \
+			*(volatile type *)(uintptr_t)(lin + e->addend) = val;  \
+			return (true);                                         \
+		}                                                              \
+		return (soft_st_slow(cpu, in, lin, bits / 8, &val));           \
 	}
 SOFT_LDST(8, uint8_t)
 SOFT_LDST(16, u16a)
@@ -453,7 +477,7 @@ soft_rmw(struct softcpu *cpu, uint64_t lin, int size)
 	const struct tlbe *e = soft_tlbe(cpu, lin);
 
 	if (likely(lin - e->wtag <= (uint64_t)(4096 - size) &&
-	    lin - e->rtag <= (uint64_t)(4096 - size)))
+		lin - e->rtag <= (uint64_t)(4096 - size)))
 		return ((void *)(uintptr_t)(lin + e->addend));
 	return (soft_rmw_slow(cpu, lin, size));
 }
@@ -497,14 +521,12 @@ bool soft_st_bytes(struct softcpu *cpu, const struct insn *in, uint64_t lin,
  * False: fault recorded with rip = cpu->rip (which must be exact).
  */
 bool soft_sys_ld(struct softcpu *cpu, uint64_t lin, int size, void *val);
-bool soft_sys_st(struct softcpu *cpu, uint64_t lin, int size,
-    const void *val);
-bool soft_cpl_ld(struct softcpu *cpu, int cpl, uint64_t lin, int size,
-    void *val);
-bool soft_cpl_st(struct softcpu *cpu, int cpl, uint64_t lin, int size,
-    const void *val);
-bool soft_cpl_probe_write(struct softcpu *cpu, int cpl, uint64_t lin,
-    int len);
+bool soft_sys_st(struct softcpu *cpu, uint64_t lin, int size, const void *val);
+bool soft_cpl_ld(
+    struct softcpu *cpu, int cpl, uint64_t lin, int size, void *val);
+bool soft_cpl_st(
+    struct softcpu *cpu, int cpl, uint64_t lin, int size, const void *val);
+bool soft_cpl_probe_write(struct softcpu *cpu, int cpl, uint64_t lin, int len);
 
 /* TLB and mode maintenance.  Each takes effect at once for data; code is
  * looked up anew because the callers end the block. */
@@ -540,16 +562,16 @@ bool soft_deliver(struct softcpu *cpu, uint64_t intinfo, bool software);
 /* Load a segment register from a selector with all checks; false: fault
  * recorded at cpu->rip. */
 bool soft_load_seg(struct softcpu *cpu, int seg, uint16_t sel);
-bool soft_task_switch(struct softcpu *cpu, uint16_t sel, int reason,
-    bool has_err, uint32_t err);
+bool soft_task_switch(
+    struct softcpu *cpu, uint16_t sel, int reason, bool has_err, uint32_t err);
 /* The debugger's breakpoints, and whether there are any of either kind. */
 int soft_setdebug(void *vcpui, const uint64_t dr[4], uint64_t dr7);
 void soft_debug_update(struct softcpu *cpu);
 bool soft_exit_debug(struct softcpu *cpu);
 /* Check for code/data breakpoints when cpu->dr7_active. */
 bool soft_check_code_bp(struct softcpu *cpu, uint64_t lin);
-void soft_check_data_bp(struct softcpu *cpu, uint64_t lin, int size,
-    bool write);
+void soft_check_data_bp(
+    struct softcpu *cpu, uint64_t lin, int size, bool write);
 
 /* ---- FPU gates (x87_env.c): false: #NM/#UD/#MF recorded ---- */
 bool soft_fpu_check(struct softcpu *cpu, const struct insn *in, bool wait);
@@ -586,7 +608,6 @@ bool soft_write_cr4(struct softcpu *cpu, uint64_t val);
 bool soft_write_efer(struct softcpu *cpu, uint64_t val);
 uint64_t soft_rdtsc(const struct softcpu *cpu);
 /* CPUID bits that the engine implements: AND them into r[4]. */
-void soft_cpuid_mask(void *vmi, uint32_t leaf, uint32_t subleaf,
-    uint32_t r[4]);
+void soft_cpuid_mask(void *vmi, uint32_t leaf, uint32_t subleaf, uint32_t r[4]);
 
 #endif

@@ -90,16 +90,16 @@ soft_mode_update(struct softcpu *cpu)
 	for (int i = 0; i < 6; i++)
 		cpu->segbase[i] = cpu->seg[i].base;
 	if (m & MODE_64)
-		cpu->segbase[S_ES] = cpu->segbase[S_CS] =
-		    cpu->segbase[S_SS] = cpu->segbase[S_DS] = 0;
+		cpu->segbase[S_ES] = cpu->segbase[S_CS] = cpu->segbase[S_SS] =
+		    cpu->segbase[S_DS] = 0;
 	cpu->csbase = cpu->segbase[S_CS];
 	cpu->mode = m;
 	cpu->modekey = (uint64_t)m << 48;
 	if (!(m & MODE_CSFLAT))
 		cpu->modekey |= mode_csid(cpu);
 	/* Alignment checks and watchpoints: every access the slow way. */
-	slow = cpu->dr7_active || (cpu->cpl == 3 && (cpu->rfl & FL_AC) &&
-	    (cpu->cr0 & CR0_AM_));
+	slow = cpu->dr7_active ||
+	    (cpu->cpl == 3 && (cpu->rfl & FL_AC) && (cpu->cr0 & CR0_AM_));
 	cpu->tlb = slow ? tlb_empty : cpu->tlbs[tlb_kind(cpu, cpu->cpl)];
 }
 

@@ -8,8 +8,8 @@
 #include "vmm_stat.h"
 
 static void
-port_exit(struct softcpu *cpu, const struct insn *in, uint16_t port,
-    int bytes, bool write, bool string, uint32_t val)
+port_exit(struct softcpu *cpu, const struct insn *in, uint16_t port, int bytes,
+    bool write, bool string, uint32_t val)
 {
 	struct vm_exit *vme = cpu->vme;
 
@@ -31,8 +31,8 @@ port_exit(struct softcpu *cpu, const struct insn *in, uint16_t port,
 
 /* A chip of the vmm answers: an exit of the kind that stays inside. */
 static bool
-port_inside(struct softcpu *cpu, bool in, uint16_t port, int bytes,
-    uint32_t *val)
+port_inside(
+    struct softcpu *cpu, bool in, uint16_t port, int bytes, uint32_t *val)
 {
 	if (!vmm_handle_inout(cpu->vcpu, in, port, bytes, val))
 		return (false);

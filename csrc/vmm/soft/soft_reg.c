@@ -8,8 +8,8 @@
 #include "vlapic.h"
 
 /* VM_REG_GUEST_RAX..R15 without RSP, in the order of the numbers. */
-static const uint8_t reg_gpr[] = { R_AX, R_BX, R_CX, R_DX, R_SI, R_DI, R_BP,
-	8, 9, 10, 11, 12, 13, 14, 15 };
+static const uint8_t reg_gpr[] = { R_AX, R_BX, R_CX, R_DX, R_SI, R_DI, R_BP, 8,
+	9, 10, 11, 12, 13, 14, 15 };
 
 /* ES CS SS DS FS GS have the same order as S_*. */
 static struct softseg *
@@ -141,8 +141,8 @@ reg_changed(struct softcpu *cpu, int reg)
 	if (cpu->rfl & FL_VM)
 		cpu->cpl = 3;
 	else
-		cpu->cpl = (cpu->cr0 & CR0_PE) ?
-		    AT_DPL(cpu->seg[S_SS].attr) : 0;
+		cpu->cpl =
+		    (cpu->cr0 & CR0_PE) ? AT_DPL(cpu->seg[S_SS].attr) : 0;
 	soft_mode_update(cpu);
 }
 

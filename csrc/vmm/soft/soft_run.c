@@ -39,8 +39,8 @@ soft_raise(struct softcpu *cpu, int vector)
 }
 
 void
-soft_fault_err(struct softcpu *cpu, const struct insn *in, int vector,
-    uint32_t err)
+soft_fault_err(
+    struct softcpu *cpu, const struct insn *in, int vector, uint32_t err)
 {
 	cpu->rip = soft_rip(cpu, in);
 	soft_raise_err(cpu, vector, err);
@@ -69,8 +69,7 @@ raised_info(const struct softcpu *cpu)
 
 	info = VM_INTINFO_VALID | VM_INTINFO_HWEXCEPTION | cpu->exc_vector;
 	if (cpu->exc_errvalid)
-		info |= VM_INTINFO_DEL_ERRCODE |
-		    (uint64_t)cpu->exc_err << 32;
+		info |= VM_INTINFO_DEL_ERRCODE | (uint64_t)cpu->exc_err << 32;
 	return (info);
 }
 
@@ -114,8 +113,8 @@ soft_db_trap(struct softcpu *cpu)
 {
 	cpu->dr[6] = (cpu->dr[6] & ~0xfull) | cpu->dr6_pending;
 	cpu->dr6_pending = 0;
-	return (soft_inject(cpu, VM_INTINFO_VALID | VM_INTINFO_HWEXCEPTION |
-	    X_DB));
+	return (
+	    soft_inject(cpu, VM_INTINFO_VALID | VM_INTINFO_HWEXCEPTION | X_DB));
 }
 
 static bool
@@ -151,8 +150,8 @@ soft_events(struct softcpu *cpu, bool *took)
 		co->ev_pending = true;
 		vmm_nmi_clear(cpu->vcpu);
 		*took = true;
-		return (soft_inject(cpu, VM_INTINFO_VALID | VM_INTINFO_NMI |
-		    X_NMI));
+		return (soft_inject(
+		    cpu, VM_INTINFO_VALID | VM_INTINFO_NMI | X_NMI));
 	}
 	co->intr_wait = true;
 	if (!intr_open(cpu))
@@ -165,8 +164,8 @@ soft_events(struct softcpu *cpu, bool *took)
 	}
 	vmm_intr_accepted(cpu->vcpu, vector);
 	*took = true;
-	return (soft_inject(cpu, VM_INTINFO_VALID | VM_INTINFO_HWINTR |
-	    (uint64_t)vector));
+	return (soft_inject(
+	    cpu, VM_INTINFO_VALID | VM_INTINFO_HWINTR | (uint64_t)vector));
 }
 
 static bool
@@ -175,7 +174,7 @@ events_due(const struct softcpu *cpu)
 	const struct soft_core *co = cpu->core;
 
 	if (likely(!co->ev_pending && !co->intr_wait && !co->nmi_wait &&
-	    !cpu->recheck))
+		!cpu->recheck))
 		return (false);
 	if (co->ev_pending)
 		return (true);

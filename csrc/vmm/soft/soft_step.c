@@ -66,11 +66,13 @@ seg_out(struct soft_arch_seg *a, const struct softseg *s)
 	a->sel = s->sel;
 }
 
-#define EACH_WORD(X)                                                    \
-	X(cr0) X(cr2) X(cr3) X(cr4) X(cr8) X(efer) X(star) X(lstar)     \
-	X(cstar) X(sfmask) X(kgsbase) X(sysenter_cs) X(sysenter_esp)    \
-	X(sysenter_eip) X(pat) X(tsc_aux) X(misc_enable) X(tsc_offset)  \
+/* clang-format off */
+#define EACH_WORD(X) \
+	X(cr0) X(cr2) X(cr3) X(cr4) X(cr8) X(efer) X(star) X(lstar) \
+	X(cstar) X(sfmask) X(kgsbase) X(sysenter_cs) X(sysenter_esp) \
+	X(sysenter_eip) X(pat) X(tsc_aux) X(misc_enable) X(tsc_offset) \
 	X(intr_shadow) X(nmi_blocked) X(rip)
+/* clang-format on */
 
 static int
 state_in(struct softcpu *cpu, const struct soft_arch_state *a)
@@ -93,8 +95,7 @@ state_in(struct softcpu *cpu, const struct soft_arch_state *a)
 	memcpy(cpu->dr, a->dr, sizeof(cpu->dr));
 	soft_debug_update(cpu);
 	cpu->fpu.xcr0 = a->xcr0 | 1;
-	if (a->xsave_len != 0 &&
-	    !soft_fpu_set(cpu, a->xsave, a->xsave_len))
+	if (a->xsave_len != 0 && !soft_fpu_set(cpu, a->xsave, a->xsave_len))
 		return (EINVAL);
 	if (!(a->cr0 & CR0_PE_))
 		cpu->cpl = 0;

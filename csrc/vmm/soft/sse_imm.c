@@ -5,21 +5,20 @@
  */
 #include "fp_local.h"
 
-#define IMM_TABLE(name)                                                \
-	__asm__(".pushsection .text\n"                                 \
-		".balign 64\n"                                         \
-		".globl soft_imm_" #name "\n"                          \
-		".hidden soft_imm_" #name "\n"                         \
-		"soft_imm_" #name ":\n"                                \
-		".set soft_imm_i,0\n"                                  \
-		".rept 256\n"                                          \
-		#name " $soft_imm_i,%xmm1,%xmm0\n"                     \
-		"ret\n"                                                \
-		".balign 8\n"                                          \
-		".set soft_imm_i,soft_imm_i+1\n"                       \
-		".endr\n"                                              \
-		".popsection\n");                                      \
-	extern const char soft_imm_##name[]                            \
+#define IMM_TABLE(name)                                          \
+	__asm__(".pushsection .text\n"                           \
+		".balign 64\n"                                   \
+		".globl soft_imm_" #name "\n"                    \
+		".hidden soft_imm_" #name "\n"                   \
+		"soft_imm_" #name ":\n"                          \
+		".set soft_imm_i,0\n"                            \
+		".rept 256\n" #name " $soft_imm_i,%xmm1,%xmm0\n" \
+		"ret\n"                                          \
+		".balign 8\n"                                    \
+		".set soft_imm_i,soft_imm_i+1\n"                 \
+		".endr\n"                                        \
+		".popsection\n");                                \
+	extern const char soft_imm_##name[]                      \
 	    __attribute__((__visibility__("hidden")));
 
 static inline sse_core
@@ -28,63 +27,58 @@ imm_stub(const char *table, const struct insn *in)
 	return ((sse_core)(uintptr_t)(table + (in->imm & 0xff) * 8));
 }
 
-#define SSE_IMM(name, size, al)                                        \
-	IMM_TABLE(name)                                                \
-	static void op_##name##_r(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		SSE_GATE(cpu, in);                                     \
-		XMM(cpu, in->reg) = imm_stub(soft_imm_##name, in)(     \
-		    XMM(cpu, in->reg), XMM(cpu, in->rm));              \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
-	static void op_##name##_m(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		const void *p;                                         \
-                                                                       \
-		if (unlikely(!cpu->fpu.sse_ok) ||                      \
-		    unlikely(!fp_ldp(cpu, in, size, al, &p))) {        \
-			sse_int_slow(cpu, in,                          \
-			    imm_stub(soft_imm_##name, in),             \
-			    (size) | ((al) == 16 ? K_ALIGN : 0));      \
-			return;                                        \
-		}                                                      \
-		XMM(cpu, in->reg) = imm_stub(soft_imm_##name, in)(     \
-		    XMM(cpu, in->reg), sse_get(p, size));              \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
+#define SSE_IMM(name, size, al)                                               \
+	IMM_TABLE(name)                                                       \
+	static void op_##name##_r(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		SSE_GATE(cpu, in);                                            \
+		XMM(cpu, in->reg) = imm_stub(soft_imm_##name, in)(            \
+		    XMM(cpu, in->reg), XMM(cpu, in->rm));                     \
+		SOFT_NEXT(cpu, in);                                           \
+	}                                                                     \
+	static void op_##name##_m(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		const void *p;                                                \
+                                                                              \
+		if (unlikely(!cpu->fpu.sse_ok) ||                             \
+		    unlikely(!fp_ldp(cpu, in, size, al, &p))) {               \
+			sse_int_slow(cpu, in, imm_stub(soft_imm_##name, in),  \
+			    (size) | ((al) == 16 ? K_ALIGN : 0));             \
+			return;                                               \
+		}                                                             \
+		XMM(cpu, in->reg) = imm_stub(soft_imm_##name, in)(            \
+		    XMM(cpu, in->reg), sse_get(p, size));                     \
+		SOFT_NEXT(cpu, in);                                           \
+	}                                                                     \
 	FP_BIND2(name, op_##name##_r, op_##name##_m)
 
-#define SSE_FIMM(name, kind)                                           \
-	IMM_TABLE(name)                                                \
-	static void op_##name##_r(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		if (unlikely(!cpu->fpu.ssefp_ok)) {                    \
-			sse_fp_slow(cpu, in,                           \
-			    imm_stub(soft_imm_##name, in), kind);      \
-			return;                                        \
-		}                                                      \
-		XMM(cpu, in->reg) = imm_stub(soft_imm_##name, in)(     \
-		    XMM(cpu, in->reg), XMM(cpu, in->rm));              \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
-	static void op_##name##_m(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		const void *p;                                         \
-                                                                       \
-		if (unlikely(!cpu->fpu.ssefp_ok) ||                    \
-		    unlikely(!FP_LDK(cpu, in, kind, &p))) {            \
-			sse_fp_slow(cpu, in,                           \
-			    imm_stub(soft_imm_##name, in), kind);      \
-			return;                                        \
-		}                                                      \
-		XMM(cpu, in->reg) = imm_stub(soft_imm_##name, in)(     \
-		    XMM(cpu, in->reg), sse_get(p, (kind) & K_SIZE));   \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
+#define SSE_FIMM(name, kind)                                                  \
+	IMM_TABLE(name)                                                       \
+	static void op_##name##_r(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		if (unlikely(!cpu->fpu.ssefp_ok)) {                           \
+			sse_fp_slow(                                          \
+			    cpu, in, imm_stub(soft_imm_##name, in), kind);    \
+			return;                                               \
+		}                                                             \
+		XMM(cpu, in->reg) = imm_stub(soft_imm_##name, in)(            \
+		    XMM(cpu, in->reg), XMM(cpu, in->rm));                     \
+		SOFT_NEXT(cpu, in);                                           \
+	}                                                                     \
+	static void op_##name##_m(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		const void *p;                                                \
+                                                                              \
+		if (unlikely(!cpu->fpu.ssefp_ok) ||                           \
+		    unlikely(!FP_LDK(cpu, in, kind, &p))) {                   \
+			sse_fp_slow(                                          \
+			    cpu, in, imm_stub(soft_imm_##name, in), kind);    \
+			return;                                               \
+		}                                                             \
+		XMM(cpu, in->reg) = imm_stub(soft_imm_##name, in)(            \
+		    XMM(cpu, in->reg), sse_get(p, (kind)&K_SIZE));            \
+		SOFT_NEXT(cpu, in);                                           \
+	}                                                                     \
 	FP_BIND2(name, op_##name##_r, op_##name##_m)
 
 SSE_IMM(pshufd, 16, 16)
@@ -140,29 +134,28 @@ FP_BIND2(insertps, op_insertps_r, op_insertps_m)
 
 /* ---- whole register byte shifts ---- */
 
-#define SSE_BSHIFT(name)                                               \
-	__asm__(".pushsection .text\n"                                 \
-		".balign 64\n"                                         \
-		".globl soft_imm_" #name "\n"                          \
-		".hidden soft_imm_" #name "\n"                         \
-		"soft_imm_" #name ":\n"                                \
-		".set soft_imm_i,0\n"                                  \
-		".rept 256\n"                                          \
-		#name " $soft_imm_i,%xmm0\n"                           \
-		"ret\n"                                                \
-		".balign 8\n"                                          \
-		".set soft_imm_i,soft_imm_i+1\n"                       \
-		".endr\n"                                              \
-		".popsection\n");                                      \
-	extern const char soft_imm_##name[]                            \
-	    __attribute__((__visibility__("hidden")));                 \
+#define SSE_BSHIFT(name)                                                  \
+	__asm__(".pushsection .text\n"                                    \
+		".balign 64\n"                                            \
+		".globl soft_imm_" #name "\n"                             \
+		".hidden soft_imm_" #name "\n"                            \
+		"soft_imm_" #name ":\n"                                   \
+		".set soft_imm_i,0\n"                                     \
+		".rept 256\n" #name " $soft_imm_i,%xmm0\n"                \
+		"ret\n"                                                   \
+		".balign 8\n"                                             \
+		".set soft_imm_i,soft_imm_i+1\n"                          \
+		".endr\n"                                                 \
+		".popsection\n");                                         \
+	extern const char soft_imm_##name[]                               \
+	    __attribute__((__visibility__("hidden")));                    \
 	static void op_##name(struct softcpu *cpu, const struct insn *in) \
-	{                                                              \
-		SSE_GATE(cpu, in);                                     \
-		XMM(cpu, in->rm) = imm_stub(soft_imm_##name, in)(      \
-		    XMM(cpu, in->rm), _mm_setzero_si128());            \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
+	{                                                                 \
+		SSE_GATE(cpu, in);                                        \
+		XMM(cpu, in->rm) = imm_stub(soft_imm_##name, in)(         \
+		    XMM(cpu, in->rm), _mm_setzero_si128());               \
+		SOFT_NEXT(cpu, in);                                       \
+	}                                                                 \
 	FP_BIND1(name, op_##name)
 SSE_BSHIFT(pslldq)
 SSE_BSHIFT(psrldq)

@@ -130,35 +130,32 @@ SSE_EXT(pmovzxwq, 4)
 SSE_EXT(pmovzxdq, 8)
 
 /* Variable blends take their mask from XMM0. */
-#define SSE_BLENDV(name)                                               \
-	static inline __m128i c_##name(__m128i d, __m128i s, __m128i m) \
-	{                                                              \
-		register __m128i x0 __asm__("xmm0") = m;               \
-                                                                       \
-		__asm__(#name " %%xmm0,%1,%0"                          \
-			: "+x"(d) : "x"(s), "x"(x0));                  \
-		return (d);                                            \
-	}                                                              \
-	static void op_##name##_r(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		SSE_GATE(cpu, in);                                     \
-		XMM(cpu, in->reg) = c_##name(XMM(cpu, in->reg),        \
-		    XMM(cpu, in->rm), XMM(cpu, 0));                    \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
-	static void op_##name##_m(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		const void *p;                                         \
-                                                                       \
-		SSE_GATE(cpu, in);                                     \
-		if (unlikely((p = fp_ld(cpu, in, 16, 16)) == NULL))    \
-			return;                                        \
-		XMM(cpu, in->reg) = c_##name(XMM(cpu, in->reg),        \
-		    fp_get16(p), XMM(cpu, 0));                         \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
+#define SSE_BLENDV(name)                                                      \
+	static inline __m128i c_##name(__m128i d, __m128i s, __m128i m)       \
+	{                                                                     \
+		register __m128i x0 __asm__("xmm0") = m;                      \
+                                                                              \
+		__asm__(#name " %%xmm0,%1,%0" : "+x"(d) : "x"(s), "x"(x0));   \
+		return (d);                                                   \
+	}                                                                     \
+	static void op_##name##_r(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		SSE_GATE(cpu, in);                                            \
+		XMM(cpu, in->reg) = c_##name(                                 \
+		    XMM(cpu, in->reg), XMM(cpu, in->rm), XMM(cpu, 0));        \
+		SOFT_NEXT(cpu, in);                                           \
+	}                                                                     \
+	static void op_##name##_m(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		const void *p;                                                \
+                                                                              \
+		SSE_GATE(cpu, in);                                            \
+		if (unlikely((p = fp_ld(cpu, in, 16, 16)) == NULL))           \
+			return;                                               \
+		XMM(cpu, in->reg) =                                           \
+		    c_##name(XMM(cpu, in->reg), fp_get16(p), XMM(cpu, 0));    \
+		SOFT_NEXT(cpu, in);                                           \
+	}                                                                     \
 	FP_BIND2(name, op_##name##_r, op_##name##_m)
 SSE_BLENDV(pblendvb)
 SSE_BLENDV(blendvps)
@@ -166,19 +163,18 @@ SSE_BLENDV(blendvpd)
 
 /* ---- shifts by an immediate: the count in a register ---- */
 
-#define SSE_SHI(name)                                                  \
-	static void op_i##name(struct softcpu *cpu,                    \
-	    const struct insn *in)                                     \
-	{                                                              \
-		__m128i d, s;                                          \
-                                                                       \
-		SSE_GATE(cpu, in);                                     \
-		d = XMM(cpu, in->rm);                                  \
-		s = _mm_cvtsi32_si128(in->imm & 0xff);                 \
-		ASM_DS(#name);                                         \
-		XMM(cpu, in->rm) = d;                                  \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
+#define SSE_SHI(name)                                                      \
+	static void op_i##name(struct softcpu *cpu, const struct insn *in) \
+	{                                                                  \
+		__m128i d, s;                                              \
+                                                                           \
+		SSE_GATE(cpu, in);                                         \
+		d = XMM(cpu, in->rm);                                      \
+		s = _mm_cvtsi32_si128(in->imm & 0xff);                     \
+		ASM_DS(#name);                                             \
+		XMM(cpu, in->rm) = d;                                      \
+		SOFT_NEXT(cpu, in);                                        \
+	}                                                                  \
 	FP_BIND1(i##name, op_i##name)
 SSE_SHI(psrlw)
 SSE_SHI(psrld)
@@ -196,8 +192,10 @@ ptest_cc(__m128i d, __m128i s)
 {
 	uint32_t r;
 
-	__asm__("ptest %2,%1\n\tlahf\n\tseto %%al" : "=a"(r) :
-	    "x"(d), "x"(s) : "cc");
+	__asm__("ptest %2,%1\n\tlahf\n\tseto %%al"
+		: "=a"(r)
+		: "x"(d), "x"(s)
+		: "cc");
 	return ((uint16_t)(r & (CC_ZF | CC_CF)));
 }
 

@@ -32,35 +32,35 @@ op_mov_rr_st(struct softcpu *cpu, const struct insn *in)
 	SOFT_NEXT(cpu, in);
 }
 
-#define MOV16(sfx, align)                                              \
-	static void op_mov##sfx##_ld(struct softcpu *cpu,              \
-	    const struct insn *in)                                     \
-	{                                                              \
-		const void *p;                                         \
-                                                                       \
-		if (unlikely(!cpu->fpu.sse_ok) ||                      \
-		    unlikely(!fp_ldp(cpu, in, 16, align, &p))) {       \
-			sse_int_slow(cpu, in, c_mov,                   \
-			    16 | ((align) == 16 ? K_ALIGN : 0));       \
-			return;                                        \
-		}                                                      \
-		XMM(cpu, in->reg) = fp_get16(p);                       \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
-	static void op_mov##sfx##_st(struct softcpu *cpu,              \
-	    const struct insn *in)                                     \
-	{                                                              \
-		void *p;                                               \
-                                                                       \
-		SSE_GATE(cpu, in);                                     \
-		if (unlikely(!fp_stp(cpu, in, 16, align, &p))) {       \
-			*(__m128i_u *)(void *)cpu->fpu.tmp =           \
-			    XMM(cpu, in->reg);                         \
-			sse_st_slow(cpu, in, 16, align);               \
-			return;                                        \
-		}                                                      \
-		*(__m128i_u *)p = XMM(cpu, in->reg);                   \
-		SOFT_NEXT(cpu, in);                                    \
+#define MOV16(sfx, align)                                        \
+	static void op_mov##sfx##_ld(                            \
+	    struct softcpu *cpu, const struct insn *in)          \
+	{                                                        \
+		const void *p;                                   \
+                                                                 \
+		if (unlikely(!cpu->fpu.sse_ok) ||                \
+		    unlikely(!fp_ldp(cpu, in, 16, align, &p))) { \
+			sse_int_slow(cpu, in, c_mov,             \
+			    16 | ((align) == 16 ? K_ALIGN : 0)); \
+			return;                                  \
+		}                                                \
+		XMM(cpu, in->reg) = fp_get16(p);                 \
+		SOFT_NEXT(cpu, in);                              \
+	}                                                        \
+	static void op_mov##sfx##_st(                            \
+	    struct softcpu *cpu, const struct insn *in)          \
+	{                                                        \
+		void *p;                                         \
+                                                                 \
+		SSE_GATE(cpu, in);                               \
+		if (unlikely(!fp_stp(cpu, in, 16, align, &p))) { \
+			*(__m128i_u *)(void *)cpu->fpu.tmp =     \
+			    XMM(cpu, in->reg);                   \
+			sse_st_slow(cpu, in, 16, align);         \
+			return;                                  \
+		}                                                \
+		*(__m128i_u *)p = XMM(cpu, in->reg);             \
+		SOFT_NEXT(cpu, in);                              \
 	}
 MOV16(a, 16)
 MOV16(u, 1)
@@ -153,18 +153,18 @@ op_ld8(struct softcpu *cpu, const struct insn *in)
 }
 
 /* A value of 1, 2, 4 or 8 bytes to memory, and the next instruction. */
-#define ST(bits, value)                                                \
-	do {                                                           \
-		void *p_;                                              \
-                                                                       \
-		if (unlikely(!fp_stp(cpu, in, (bits) / 8, 1, &p_))) {  \
-			*(u##bits##a *)(void *)cpu->fpu.tmp =          \
-			    (uint##bits##_t)(value);                   \
-			sse_st_slow(cpu, in, (bits) / 8, 1);           \
-			return;                                        \
-		}                                                      \
-		*(volatile u##bits##a *)p_ = (uint##bits##_t)(value);  \
-		SOFT_NEXT(cpu, in);                                    \
+#define ST(bits, value)                                               \
+	do {                                                          \
+		void *p_;                                             \
+                                                                      \
+		if (unlikely(!fp_stp(cpu, in, (bits) / 8, 1, &p_))) { \
+			*(u##bits##a *)(void *)cpu->fpu.tmp =         \
+			    (uint##bits##_t)(value);                  \
+			sse_st_slow(cpu, in, (bits) / 8, 1);          \
+			return;                                       \
+		}                                                     \
+		*(volatile u##bits##a *)p_ = (uint##bits##_t)(value); \
+		SOFT_NEXT(cpu, in);                                   \
 	} while (0)
 typedef uint8_t u8a;
 
@@ -213,18 +213,18 @@ c_ldhi(__m128i d, __m128i s)
 	return (_mm_unpacklo_epi64(d, s));
 }
 
-#define LDHALF(name, half)                                             \
+#define LDHALF(name, half)                                                \
 	static void op_##name(struct softcpu *cpu, const struct insn *in) \
-	{                                                              \
-		const void *p;                                         \
-                                                                       \
-		if (unlikely(!cpu->fpu.sse_ok) ||                      \
-		    unlikely(!fp_ldp(cpu, in, 8, 1, &p))) {            \
-			sse_int_slow(cpu, in, c_##name, 8);            \
-			return;                                        \
-		}                                                      \
-		XQ(in->reg, half) = *(const volatile u64a *)p;         \
-		SOFT_NEXT(cpu, in);                                    \
+	{                                                                 \
+		const void *p;                                            \
+                                                                          \
+		if (unlikely(!cpu->fpu.sse_ok) ||                         \
+		    unlikely(!fp_ldp(cpu, in, 8, 1, &p))) {               \
+			sse_int_slow(cpu, in, c_##name, 8);               \
+			return;                                           \
+		}                                                         \
+		XQ(in->reg, half) = *(const volatile u64a *)p;            \
+		SOFT_NEXT(cpu, in);                                       \
 	}
 LDHALF(ldlo, 0)
 LDHALF(ldhi, 1)
@@ -324,16 +324,16 @@ bind_movnti(const struct soft_dec *dec, struct insn *in)
 
 /* ---- masks ---- */
 
-#define MOVMSK(name)                                                   \
-	static void op_##name(struct softcpu *cpu, const struct insn *in) \
-	{                                                              \
-		uint32_t r;                                            \
-                                                                       \
-		SSE_GATE(cpu, in);                                     \
+#define MOVMSK(name)                                                       \
+	static void op_##name(struct softcpu *cpu, const struct insn *in)  \
+	{                                                                  \
+		uint32_t r;                                                \
+                                                                           \
+		SSE_GATE(cpu, in);                                         \
 		__asm__(#name " %1,%0" : "=r"(r) : "x"(XMM(cpu, in->rm))); \
-		QREG(cpu, in->reg) = r;                                \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
+		QREG(cpu, in->reg) = r;                                    \
+		SOFT_NEXT(cpu, in);                                        \
+	}                                                                  \
 	FP_BIND1(name, op_##name)
 MOVMSK(movmskps)
 MOVMSK(movmskpd)
@@ -346,8 +346,7 @@ op_movq2dq(struct softcpu *cpu, const struct insn *in)
 {
 	SSE_GATE(cpu, in);
 	MMX_GATE(cpu, in);
-	XMM(cpu, in->reg) =
-	    _mm_cvtsi64_si128((int64_t)MMR(cpu, in->rm & 7));
+	XMM(cpu, in->reg) = _mm_cvtsi64_si128((int64_t)MMR(cpu, in->rm & 7));
 	mmx_touch(cpu);
 	SOFT_NEXT(cpu, in);
 }
@@ -389,15 +388,14 @@ maskmov(struct softcpu *cpu, const struct insn *in, const uint8_t *val,
 static noinline bool
 maskmovdqu_do(struct softcpu *cpu, const struct insn *in)
 {
-	return (maskmov(cpu, in, cpu->fpu.ymm[in->reg],
-	    cpu->fpu.ymm[in->rm], 16));
+	return (
+	    maskmov(cpu, in, cpu->fpu.ymm[in->reg], cpu->fpu.ymm[in->rm], 16));
 }
 
 static noinline bool
 maskmovq_do(struct softcpu *cpu, const struct insn *in)
 {
-	return (maskmov(cpu, in,
-	    (const uint8_t *)&MMR(cpu, in->reg & 7),
+	return (maskmov(cpu, in, (const uint8_t *)&MMR(cpu, in->reg & 7),
 	    (const uint8_t *)&MMR(cpu, in->rm & 7), 8));
 }
 
@@ -448,21 +446,21 @@ bind_maskmovq(const struct soft_dec *dec, struct insn *in)
 
 /* ---- extraction to general registers and memory (SSE4.1) ---- */
 
-#define PEXTR(name, bits, lanes)                                       \
-	static void op_##name##_r(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		SSE_GATE(cpu, in);                                     \
-		QREG(cpu, in->rm) = ((u##bits##a *)(void *)            \
-			cpu->fpu.ymm[in->reg])[in->imm & (lanes - 1)]; \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
-	static void op_##name##_m(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		SSE_GATE(cpu, in);                                     \
-		ST(bits, ((u##bits##a *)(void *)                       \
-			cpu->fpu.ymm[in->reg])[in->imm & (lanes - 1)]);        \
+#define PEXTR(name, bits, lanes)                                              \
+	static void op_##name##_r(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		SSE_GATE(cpu, in);                                            \
+		QREG(cpu, in->rm) =                                           \
+		    ((u##bits##a *)(void *)                                   \
+			    cpu->fpu.ymm[in->reg])[in->imm & (lanes - 1)];    \
+		SOFT_NEXT(cpu, in);                                           \
+	}                                                                     \
+	static void op_##name##_m(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		SSE_GATE(cpu, in);                                            \
+		ST(bits,                                                      \
+		    ((u##bits##a *)(void *)                                   \
+			    cpu->fpu.ymm[in->reg])[in->imm & (lanes - 1)]);   \
 	}
 PEXTR(pextrb, 8, 16)
 PEXTR(pextrw, 16, 8)
@@ -485,37 +483,35 @@ static void
 op_pextrw_c5(struct softcpu *cpu, const struct insn *in)
 {
 	SSE_GATE(cpu, in);
-	QREG(cpu, in->reg) = ((u16a *)(void *)
-		cpu->fpu.ymm[in->rm])[in->imm & 7];
+	QREG(cpu, in->reg) =
+	    ((u16a *)(void *)cpu->fpu.ymm[in->rm])[in->imm & 7];
 	SOFT_NEXT(cpu, in);
 }
 FP_BIND1(pextrw_c5, op_pextrw_c5)
 
 /* ---- insertion ---- */
 
-#define PINSR(name, bits, lanes)                                       \
-	static void op_##name##_r(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		SSE_GATE(cpu, in);                                     \
-		((u##bits##a *)(void *)                                \
-			cpu->fpu.ymm[in->reg])[in->imm & (lanes - 1)] = \
-		    (uint##bits##_t)QREG(cpu, in->rm);                 \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
-	static void op_##name##_m(struct softcpu *cpu,                 \
-	    const struct insn *in)                                     \
-	{                                                              \
-		const void *p;                                         \
-                                                                       \
-		SSE_GATE(cpu, in);                                     \
-		p = fp_ld(cpu, in, (bits) / 8, 1);                     \
-		if (unlikely(p == NULL))                               \
-			return;                                        \
-		((u##bits##a *)(void *)                                \
-			cpu->fpu.ymm[in->reg])[in->imm & (lanes - 1)] = \
-		    *(const volatile u##bits##a *)p;                   \
-		SOFT_NEXT(cpu, in);                                    \
+#define PINSR(name, bits, lanes)                                              \
+	static void op_##name##_r(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		SSE_GATE(cpu, in);                                            \
+		((u##bits##a *)(void *)                                       \
+			cpu->fpu.ymm[in->reg])[in->imm & (lanes - 1)] =       \
+		    (uint##bits##_t)QREG(cpu, in->rm);                        \
+		SOFT_NEXT(cpu, in);                                           \
+	}                                                                     \
+	static void op_##name##_m(struct softcpu *cpu, const struct insn *in) \
+	{                                                                     \
+		const void *p;                                                \
+                                                                              \
+		SSE_GATE(cpu, in);                                            \
+		p = fp_ld(cpu, in, (bits) / 8, 1);                            \
+		if (unlikely(p == NULL))                                      \
+			return;                                               \
+		((u##bits##a *)(void *)                                       \
+			cpu->fpu.ymm[in->reg])[in->imm & (lanes - 1)] =       \
+		    *(const volatile u##bits##a *)p;                          \
+		SOFT_NEXT(cpu, in);                                           \
 	}
 PINSR(pinsrb, 8, 16)
 PINSR(pinsrw, 16, 8)

@@ -62,8 +62,7 @@ sse_tiny(__m128i r, uint32_t kind)
 			return (true);
 	n = kind & K_SD ? 1 : kind & K_PD ? 2 : 0;
 	for (i = 0; i < n; i++)
-		if (!(d[i] & 0x7ff0000000000000u) &&
-		    (d[i] & 0xfffffffffffffu))
+		if (!(d[i] & 0x7ff0000000000000u) && (d[i] & 0xfffffffffffffu))
 			return (true);
 	return (false);
 }
@@ -85,8 +84,7 @@ sse_exceptions(struct softcpu *cpu, const struct insn *in, bool tiny)
 	fp_set_mxcsr(cpu, old | f);
 	if (!(f & unmasked))
 		return (false);
-	soft_fault(cpu, in,
-	    cpu->cr4 & FP_CR4_OSXMMEXCPT ? X_XM : X_UD);
+	soft_fault(cpu, in, cpu->cr4 & FP_CR4_OSXMMEXCPT ? X_XM : X_UD);
 	return (true);
 }
 
@@ -98,21 +96,20 @@ sse_exceptions_begin(struct softcpu *cpu)
 }
 
 bool
-sse_source(struct softcpu *cpu, const struct insn *in, uint32_t kind,
-    __m128i *s)
+sse_source(
+    struct softcpu *cpu, const struct insn *in, uint32_t kind, __m128i *s)
 {
 	const void *p;
 
 	if (in->flags & IN_MEM) {
-		p = fp_ld(cpu, in, (int)(kind & K_SIZE),
-		    kind & K_ALIGN ? 16 : 1);
+		p = fp_ld(
+		    cpu, in, (int)(kind & K_SIZE), kind & K_ALIGN ? 16 : 1);
 		if (p == NULL)
 			return (false);
 		*s = sse_get(p, kind & K_SIZE);
 	} else if (kind & K_GPR)
-		*s = _mm_cvtsi64_si128(kind & K_W ?
-		    (int64_t)QREG(cpu, in->rm) :
-		    (int64_t)DREG(cpu, in->rm));
+		*s = _mm_cvtsi64_si128(kind & K_W ? (int64_t)QREG(cpu, in->rm)
+						  : (int64_t)DREG(cpu, in->rm));
 	else if (kind & K_MMXS)
 		*s = _mm_cvtsi64_si128((int64_t)MMR(cpu, in->rm & 7));
 	else
@@ -124,8 +121,7 @@ sse_source(struct softcpu *cpu, const struct insn *in, uint32_t kind,
 static bool
 sse_mmx(const struct insn *in, uint32_t kind)
 {
-	return ((kind & K_MMXD) ||
-	    ((kind & K_MMXS) && !(in->flags & IN_MEM)));
+	return ((kind & K_MMXD) || ((kind & K_MMXS) && !(in->flags & IN_MEM)));
 }
 
 static bool
@@ -138,12 +134,12 @@ sse_slow_gate(struct softcpu *cpu, const struct insn *in, uint32_t kind)
 	return (true);
 }
 
-#define DP_STEP(op, d, s)                                              \
-	do {                                                           \
-		sse_exceptions_begin(cpu);                             \
-		__asm__ volatile(op " %1,%0" : "+x"(d) : "x"(s));      \
-		if (sse_exceptions(cpu, in, sse_tiny(d, kind)))        \
-			return (false);                                \
+#define DP_STEP(op, d, s)                                         \
+	do {                                                      \
+		sse_exceptions_begin(cpu);                        \
+		__asm__ volatile(op " %1,%0" : "+x"(d) : "x"(s)); \
+		if (sse_exceptions(cpu, in, sse_tiny(d, kind)))   \
+			return (false);                           \
 	} while (0)
 
 /*
@@ -151,8 +147,8 @@ sse_slow_gate(struct softcpu *cpu, const struct insn *in, uint32_t kind)
  * the last sum: run the three steps for their exceptions alone.
  */
 static bool
-sse_dp_steps(struct softcpu *cpu, const struct insn *in, __m128i d,
-    __m128i s, uint32_t kind)
+sse_dp_steps(struct softcpu *cpu, const struct insn *in, __m128i d, __m128i s,
+    uint32_t kind)
 {
 	const int imm = in->imm;
 	__m128i m;
@@ -165,8 +161,8 @@ sse_dp_steps(struct softcpu *cpu, const struct insn *in, __m128i d,
 		DP_STEP("haddps", d, d);
 		DP_STEP("haddps", d, d);
 	} else {
-		m = _mm_set_epi64x(-(int64_t)(imm >> 5 & 1),
-		    -(int64_t)(imm >> 4 & 1));
+		m = _mm_set_epi64x(
+		    -(int64_t)(imm >> 5 & 1), -(int64_t)(imm >> 4 & 1));
 		d = _mm_and_si128(d, m);
 		DP_STEP("mulpd", d, _mm_and_si128(s, m));
 		DP_STEP("haddpd", d, d);
@@ -175,15 +171,14 @@ sse_dp_steps(struct softcpu *cpu, const struct insn *in, __m128i d,
 }
 
 static bool
-sse_fp_do(struct softcpu *cpu, const struct insn *in, sse_core core,
-    uint32_t kind)
+sse_fp_do(
+    struct softcpu *cpu, const struct insn *in, sse_core core, uint32_t kind)
 {
 	__m128i r, s;
 
 	if (!sse_slow_gate(cpu, in, kind) || !sse_source(cpu, in, kind, &s))
 		return (false);
-	if ((kind & K_DP) &&
-	    !sse_dp_steps(cpu, in, XMM(cpu, in->reg), s, kind))
+	if ((kind & K_DP) && !sse_dp_steps(cpu, in, XMM(cpu, in->reg), s, kind))
 		return (false);
 	sse_exceptions_begin(cpu);
 	r = core(XMM(cpu, in->reg), s);
@@ -200,8 +195,8 @@ sse_fp_do(struct softcpu *cpu, const struct insn *in, sse_core core,
 }
 
 noinline void
-sse_fp_slow(struct softcpu *cpu, const struct insn *in, sse_core core,
-    uint32_t kind)
+sse_fp_slow(
+    struct softcpu *cpu, const struct insn *in, sse_core core, uint32_t kind)
 {
 	if (!sse_fp_do(cpu, in, core, kind))
 		return;
@@ -209,8 +204,8 @@ sse_fp_slow(struct softcpu *cpu, const struct insn *in, sse_core core,
 }
 
 static bool
-sse_int_do(struct softcpu *cpu, const struct insn *in, sse_core core,
-    uint32_t kind)
+sse_int_do(
+    struct softcpu *cpu, const struct insn *in, sse_core core, uint32_t kind)
 {
 	__m128i s;
 
@@ -221,8 +216,8 @@ sse_int_do(struct softcpu *cpu, const struct insn *in, sse_core core,
 }
 
 noinline void
-sse_int_slow(struct softcpu *cpu, const struct insn *in, sse_core core,
-    uint32_t kind)
+sse_int_slow(
+    struct softcpu *cpu, const struct insn *in, sse_core core, uint32_t kind)
 {
 	if (!sse_int_do(cpu, in, core, kind))
 		return;
@@ -238,8 +233,8 @@ sse_st_slow(struct softcpu *cpu, const struct insn *in, int size, int align)
 }
 
 static bool
-sse_gpr_do(struct softcpu *cpu, const struct insn *in, sse_gcore core,
-    uint32_t kind)
+sse_gpr_do(
+    struct softcpu *cpu, const struct insn *in, sse_gcore core, uint32_t kind)
 {
 	__m128i s;
 	uint64_t r;
@@ -258,8 +253,8 @@ sse_gpr_do(struct softcpu *cpu, const struct insn *in, sse_gcore core,
 }
 
 noinline void
-sse_gpr_slow(struct softcpu *cpu, const struct insn *in, sse_gcore core,
-    uint32_t kind)
+sse_gpr_slow(
+    struct softcpu *cpu, const struct insn *in, sse_gcore core, uint32_t kind)
 {
 	if (!sse_gpr_do(cpu, in, core, kind))
 		return;

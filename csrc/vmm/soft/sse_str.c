@@ -31,8 +31,8 @@ __asm__(".pushsection .text\n"
 	".endr\n"
 	".popsection\n");
 extern const char soft_pcmpestrm[] __attribute__((__visibility__("hidden")));
-typedef uint32_t (*pcmp_stub)(int64_t la, int64_t lb, uint64_t unused,
-    void *mask, __m128i a, __m128i b);
+typedef uint32_t (*pcmp_stub)(
+    int64_t la, int64_t lb, uint64_t unused, void *mask, __m128i a, __m128i b);
 
 /* Elements before the first zero one. */
 static int
@@ -45,8 +45,7 @@ pcmp_len(__m128i v, bool words)
 		    _mm_cmpeq_epi16(v, _mm_setzero_si128()));
 		return (m == 0 ? 8 : __builtin_ctz(m) / 2);
 	}
-	m = (unsigned)_mm_movemask_epi8(
-	    _mm_cmpeq_epi8(v, _mm_setzero_si128()));
+	m = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_setzero_si128()));
 	return (m == 0 ? 16 : __builtin_ctz(m));
 }
 
@@ -93,32 +92,33 @@ pcmpstr(struct softcpu *cpu, const struct insn *in, bool expl, bool index)
 	if (index)
 		imm &= 0x3f;
 	cpu->cc = (uint16_t)(((pcmp_stub)(uintptr_t)(soft_pcmpestrm +
-	    imm * 32))(la, lb, 0, mask, a, b) & CC_ALL);
+				 imm * 32))(la, lb, 0, mask, a, b) &
+	    CC_ALL);
 	if (index) {
 		m = (unsigned)mask[0];
-		QREG(cpu, R_CX) = m == 0 ? (unsigned)n :
-		    in->imm & 0x40 ? 31u - (unsigned)__builtin_clz(m) :
-				     (unsigned)__builtin_ctz(m);
+		QREG(cpu, R_CX) = m == 0 ? (unsigned)n
+		    : in->imm & 0x40	 ? 31u - (unsigned)__builtin_clz(m)
+					 : (unsigned)__builtin_ctz(m);
 	} else
 		memcpy(cpu->fpu.ymm[0], mask, 16);
 	return (true);
 }
 
-#define PCMPSTR(name, expl, index)                                     \
-	static noinline bool do_##name(struct softcpu *cpu,            \
-	    const struct insn *in)                                     \
-	{                                                              \
-		return (pcmpstr(cpu, in, expl, index));                \
-	}                                                              \
+#define PCMPSTR(name, expl, index)                                        \
+	static noinline bool do_##name(                                   \
+	    struct softcpu *cpu, const struct insn *in)                   \
+	{                                                                 \
+		return (pcmpstr(cpu, in, expl, index));                   \
+	}                                                                 \
 	static void op_##name(struct softcpu *cpu, const struct insn *in) \
-	{                                                              \
-		if (do_##name(cpu, in))                                \
-			SOFT_NEXT(cpu, in);                            \
-	}                                                              \
-	soft_op bind_##name(const struct soft_dec *dec, struct insn *in) \
-	{                                                              \
-		in->aux = (dec->rex & 8) != 0;                         \
-		return (op_##name);                                    \
+	{                                                                 \
+		if (do_##name(cpu, in))                                   \
+			SOFT_NEXT(cpu, in);                               \
+	}                                                                 \
+	soft_op bind_##name(const struct soft_dec *dec, struct insn *in)  \
+	{                                                                 \
+		in->aux = (dec->rex & 8) != 0;                            \
+		return (op_##name);                                       \
 	}
 PCMPSTR(pcmpestrm, true, false)
 PCMPSTR(pcmpestri, true, true)
@@ -127,33 +127,34 @@ PCMPSTR(pcmpistri, false, true)
 
 /* ---- CRC32: general registers only, so the gates do not apply ---- */
 
-#define CRC32_CORE(sfx, bits, type)                                    \
-	static inline uint64_t crc_##bits(uint64_t d, uint64_t s)      \
-	{                                                              \
-		type r = (type)d;                                      \
-                                                                       \
-		__asm__("crc32" sfx " %1,%0" : "+r"(r) :               \
-		    "r"((uint##bits##_t)s));                           \
-		return (r);                                            \
-	}                                                              \
-	static void op_crc##bits##_m(struct softcpu *cpu,              \
-	    const struct insn *in)                                     \
-	{                                                              \
-		const void *p;                                         \
-                                                                       \
-		p = fp_ld(cpu, in, (bits) / 8, 1);                     \
-		if (unlikely(p == NULL))                               \
-			return;                                        \
-		QREG(cpu, in->reg) = crc_##bits(QREG(cpu, in->reg),    \
-		    *(const volatile u##bits##a *)p);                  \
-		SOFT_NEXT(cpu, in);                                    \
-	}                                                              \
-	static void op_crc##bits##_r(struct softcpu *cpu,              \
-	    const struct insn *in)                                     \
-	{                                                              \
-		QREG(cpu, in->reg) = crc_##bits(QREG(cpu, in->reg),    \
-		    CRC_SRC_##bits(cpu, in->rm));                      \
-		SOFT_NEXT(cpu, in);                                    \
+#define CRC32_CORE(sfx, bits, type)                                       \
+	static inline uint64_t crc_##bits(uint64_t d, uint64_t s)         \
+	{                                                                 \
+		type r = (type)d;                                         \
+                                                                          \
+		__asm__("crc32" sfx " %1,%0"                              \
+			: "+r"(r)                                         \
+			: "r"((uint##bits##_t)s));                        \
+		return (r);                                               \
+	}                                                                 \
+	static void op_crc##bits##_m(                                     \
+	    struct softcpu *cpu, const struct insn *in)                   \
+	{                                                                 \
+		const void *p;                                            \
+                                                                          \
+		p = fp_ld(cpu, in, (bits) / 8, 1);                        \
+		if (unlikely(p == NULL))                                  \
+			return;                                           \
+		QREG(cpu, in->reg) = crc_##bits(                          \
+		    QREG(cpu, in->reg), *(const volatile u##bits##a *)p); \
+		SOFT_NEXT(cpu, in);                                       \
+	}                                                                 \
+	static void op_crc##bits##_r(                                     \
+	    struct softcpu *cpu, const struct insn *in)                   \
+	{                                                                 \
+		QREG(cpu, in->reg) = crc_##bits(                          \
+		    QREG(cpu, in->reg), CRC_SRC_##bits(cpu, in->rm));     \
+		SOFT_NEXT(cpu, in);                                       \
 	}
 typedef uint8_t u8a;
 #define CRC_SRC_8 BREG /* A_RMB: a byte offset */

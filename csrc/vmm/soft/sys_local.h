@@ -10,11 +10,11 @@
 #include "soft_local.h"
 
 /* Bits of softseg.attr and of a descriptor's attributes. */
-#define AT_A 0x1u	/* accessed */
-#define AT_RW 0x2u	/* data: writable; code: readable */
-#define AT_EC 0x4u	/* data: expand-down; code: conforming */
+#define AT_A 0x1u  /* accessed */
+#define AT_RW 0x2u /* data: writable; code: readable */
+#define AT_EC 0x4u /* data: expand-down; code: conforming */
 #define AT_CODE 0x8u
-#define AT_S 0x10u	/* code or data, not a system descriptor */
+#define AT_S 0x10u /* code or data, not a system descriptor */
 #define AT_P 0x80u
 #define AT_L 0x2000u
 #define AT_DB 0x4000u
@@ -99,8 +99,7 @@ at_is_wdata(uint32_t attr)
 static inline bool
 at_is_conforming(uint32_t attr)
 {
-	return ((attr & (AT_S | AT_CODE | AT_EC)) ==
-	    (AT_S | AT_CODE | AT_EC));
+	return ((attr & (AT_S | AT_CODE | AT_EC)) == (AT_S | AT_CODE | AT_EC));
 }
 static inline bool
 sys_canonical(uint64_t a)
@@ -161,8 +160,8 @@ void sys_set_seg(struct softseg *s, uint16_t sel, const struct sysdesc *d);
 void sys_null_seg(struct softseg *s, uint16_t sel);
 void sys_v86_seg(struct softseg *s, uint16_t sel);
 /* CS for privilege level cpl: RPL and cpu->cpl follow it. */
-void sys_set_cs(struct softcpu *cpu, uint16_t sel, const struct sysdesc *d,
-    int cpl);
+void sys_set_cs(
+    struct softcpu *cpu, uint16_t sel, const struct sysdesc *d, int cpl);
 /* SS null with DPL cpl, as 64-bit mode allows. */
 void sys_null_ss(struct softcpu *cpu, uint16_t sel);
 /* Real mode and virtual-8086 mode. */
@@ -171,8 +170,8 @@ void sys_real_seg(struct softcpu *cpu, int seg, uint16_t sel);
 bool sys_fetch_ss(struct softcpu *cpu, uint16_t sel, unsigned cpl, int vec,
     uint32_t ext, struct sysdesc *d);
 /* New rip within CS of descriptor d?  #GP(ext) if not. */
-bool sys_check_rip(struct softcpu *cpu, const struct sysdesc *d, uint64_t rip,
-    uint32_t ext);
+bool sys_check_rip(
+    struct softcpu *cpu, const struct sysdesc *d, uint64_t rip, uint32_t ext);
 /* A return to outer level cpl voids segments that it may not see. */
 void sys_drop_segs(struct softcpu *cpu);
 
@@ -198,11 +197,11 @@ bool sys_tss_stack(struct softcpu *cpu, unsigned dpl, uint32_t ext,
 
 /* ---- events, tasks (idt.c, idt_gate.c, task.c) ---- */
 enum idt_kind {
-	IDT_HW,	     /* external interrupt, NMI */
-	IDT_EXC,     /* exception of the processor */
-	IDT_INTN,    /* INT n */
-	IDT_SWEXC,   /* INT3, INTO */
-	IDT_ICEBP,   /* INT1 */
+	IDT_HW,	   /* external interrupt, NMI */
+	IDT_EXC,   /* exception of the processor */
+	IDT_INTN,  /* INT n */
+	IDT_SWEXC, /* INT3, INTO */
+	IDT_ICEBP, /* INT1 */
 };
 struct idt_event {
 	enum idt_kind kind;
@@ -210,7 +209,7 @@ struct idt_event {
 	uint8_t len; /* instruction bytes behind cpu->rip */
 	bool has_err;
 	uint32_t err;
-	uint32_t ext; /* EXT bit of error codes of nested faults */
+	uint32_t ext;	/* EXT bit of error codes of nested faults */
 	uint64_t flags; /* RFLAGS image to push */
 };
 bool idt_deliver(struct softcpu *cpu, struct idt_event *ev);
@@ -229,7 +228,7 @@ bool far_transfer(struct softcpu *cpu, uint16_t sel, uint64_t off, int size,
 /* DR0-3, 6, 7 with their fixed bits. */
 void sys_write_dr(struct softcpu *cpu, int n, uint64_t val);
 bool sys_write_efer(struct softcpu *cpu, uint64_t val); /* false: #GP, not
-	* recorded */
+							 * recorded */
 /* I/O breakpoints of [port, port + bytes). */
 void sys_check_io_bp(struct softcpu *cpu, uint16_t port, int bytes);
 
@@ -247,16 +246,16 @@ sys_ea(const struct softcpu *cpu, const struct insn *in)
 	return ((cpu->mode & MODE_64) ? lin : (uint32_t)lin);
 }
 
-#define BIND(name, handler)                                       \
+#define BIND(name, handler)                                            \
 	soft_op bind_##name(const struct soft_dec *d, struct insn *in) \
-	{                                                         \
-		in->aux = d->opsize;                              \
-		return (handler);                                 \
+	{                                                              \
+		in->aux = d->opsize;                                   \
+		return (handler);                                      \
 	}
 
 /* Prototypes of all binders that the rows name. */
 #define OP(map, opcode, prefix, reg, mod, name, operands, imm, attr, feature, \
-    fl_read, fl_write, fl_undef, bind, arg)                                  \
+    fl_read, fl_write, fl_undef, bind, arg)                                   \
 	soft_op bind(const struct soft_dec *d, struct insn *in);
 #include "optab_sys.def"
 #undef OP

@@ -102,8 +102,8 @@ sys_set_sp(struct softcpu *cpu, const struct sysstk *k, uint64_t sp)
 }
 
 bool
-sys_tss_stack(struct softcpu *cpu, unsigned dpl, uint32_t ext, uint16_t *ss,
-    uint64_t *sp)
+sys_tss_stack(
+    struct softcpu *cpu, unsigned dpl, uint32_t ext, uint16_t *ss, uint64_t *sp)
 {
 	uint64_t base, off;
 	uint32_t esp;

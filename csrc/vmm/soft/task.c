@@ -19,16 +19,15 @@ struct tss {
 #define TSS16_LEN 0x2c
 
 static bool
-tss_ld(struct softcpu *cpu, uint64_t base, uint32_t off, int size,
-    uint32_t *val)
+tss_ld(
+    struct softcpu *cpu, uint64_t base, uint32_t off, int size, uint32_t *val)
 {
 	*val = 0;
 	return (soft_sys_ld(cpu, (uint32_t)(base + off), size, val));
 }
 
 static bool
-tss_st(struct softcpu *cpu, uint64_t base, uint32_t off, int size,
-    uint32_t val)
+tss_st(struct softcpu *cpu, uint64_t base, uint32_t off, int size, uint32_t val)
 {
 	return (soft_sys_st(cpu, (uint32_t)(base + off), size, &val));
 }
@@ -47,8 +46,8 @@ tss_read(struct softcpu *cpu, uint64_t base, bool is32, struct tss *t)
 	    !tss_ld(cpu, base, is32 ? 0x24 : 0x10, w, &t->eflags))
 		return (false);
 	for (i = 0; i < 8; i++) {
-		if (!tss_ld(cpu, base, (is32 ? 0x28 : 0x12) + i * w, w,
-			&t->gpr[i]))
+		if (!tss_ld(
+			cpu, base, (is32 ? 0x28 : 0x12) + i * w, w, &t->gpr[i]))
 			return (false);
 		if (!is32)
 			t->gpr[i] |= 0xffff0000u;
@@ -106,8 +105,8 @@ tss_busy(struct softcpu *cpu, uint64_t addr, bool busy)
 
 /* Fetch and judge the new task's TSS descriptor. */
 static bool
-tss_check(struct softcpu *cpu, uint16_t sel, int why, uint32_t ext,
-    struct sysdesc *d)
+tss_check(
+    struct softcpu *cpu, uint16_t sel, int why, uint32_t ext, struct sysdesc *d)
 {
 	uint32_t want;
 	int vec;
@@ -180,8 +179,7 @@ task_data(struct softcpu *cpu, int seg, uint16_t sel, uint32_t ext)
 		return (false);
 	dpl = AT_DPL(d.attr);
 	if (!(d.attr & AT_S) || (d.attr & (AT_CODE | AT_RW)) == AT_CODE ||
-	    (!at_is_conforming(d.attr) &&
-		((sel & 3u) > dpl || cpu->cpl > dpl)))
+	    (!at_is_conforming(d.attr) && ((sel & 3u) > dpl || cpu->cpl > dpl)))
 		return (sys_fail(cpu, X_TS, SEL_ERR(sel, ext)));
 	if (!(d.attr & AT_P))
 		return (sys_fail(cpu, X_NP, SEL_ERR(sel, ext)));
@@ -223,8 +221,8 @@ task_segments(struct softcpu *cpu, const struct tss *t, uint32_t ext)
 
 /* Memory side of the switch, all in the old task's name. */
 static bool
-task_memory(struct softcpu *cpu, const struct sysdesc *d, uint16_t sel,
-    int why, uint32_t eip, struct tss *t)
+task_memory(struct softcpu *cpu, const struct sysdesc *d, uint16_t sel, int why,
+    uint32_t eip, struct tss *t)
 {
 	uint32_t eflags;
 	bool is32, old32, nest;
@@ -236,15 +234,15 @@ task_memory(struct softcpu *cpu, const struct sysdesc *d, uint16_t sel,
 		return (sys_fail(cpu, X_TS, SEL_ERR(cpu->tr.sel, 0)));
 	if (!soft_cpl_probe_write(cpu, 0, (uint32_t)cpu->tr.base,
 		old32 ? TSS32_LEN : TSS16_LEN) ||
-	    !soft_cpl_probe_write(cpu, 0, (uint32_t)d->base,
-		is32 ? TSS32_LEN : TSS16_LEN) ||
+	    !soft_cpl_probe_write(
+		cpu, 0, (uint32_t)d->base, is32 ? TSS32_LEN : TSS16_LEN) ||
 	    !tss_read(cpu, d->base, is32, t))
 		return (false);
 	eflags = (uint32_t)soft_get_rflags(cpu);
 	if (why == TASK_IRET)
 		eflags &= ~FL_NT;
-	if (!nest && !tss_busy(cpu, cpu->gdtr.base + (cpu->tr.sel & ~7u),
-	    false))
+	if (!nest &&
+	    !tss_busy(cpu, cpu->gdtr.base + (cpu->tr.sel & ~7u), false))
 		return (false);
 	if (!tss_save(cpu, eip, eflags))
 		return (false);
@@ -297,8 +295,8 @@ task_push_err(struct softcpu *cpu, bool is32, uint32_t err)
 }
 
 bool
-soft_task_switch(struct softcpu *cpu, uint16_t sel, int reason, bool has_err,
-    uint32_t err)
+soft_task_switch(
+    struct softcpu *cpu, uint16_t sel, int reason, bool has_err, uint32_t err)
 {
 	struct sysdesc d;
 	struct tss t;
@@ -316,8 +314,8 @@ soft_task_switch(struct softcpu *cpu, uint16_t sel, int reason, bool has_err,
 		return (false);
 	/* From here on the new task runs, whatever it is worth. */
 	ok = task_registers(cpu, &t, is32);
-	sys_put_rflags(cpu, is32 ? (t.eflags & 0x3f7fd5) | 2 :
-				    (t.eflags & 0x7fd5) | 2);
+	sys_put_rflags(
+	    cpu, is32 ? (t.eflags & 0x3f7fd5) | 2 : (t.eflags & 0x7fd5) | 2);
 	ok = ok && task_segments(cpu, &t, ext);
 	soft_mode_update(cpu);
 	if (!ok)

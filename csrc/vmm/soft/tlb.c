@@ -82,8 +82,8 @@ tlb_flush_half(struct softcpu *cpu, unsigned global)
 		f = co->efill[u][global];
 		for (unsigned i = 0; i < ETLB_SIZE / 64; i++) {
 			for (w = f[i]; w != 0; w &= w - 1)
-				co->e[u][i * 64 +
-				    (unsigned)__builtin_ctzll(w)].lin = ~0ull;
+				co->e[u][i * 64 + (unsigned)__builtin_ctzll(w)]
+				    .lin = ~0ull;
 			f[i] = 0;
 		}
 	}
@@ -187,11 +187,10 @@ tlb_drop_writes(struct softcpu *cpu, uint64_t gpa)
 	gpa = PAGE_BASE(gpa);
 	for (int k = 0; k < TLB_KINDS; k++)
 		for (unsigned i = 0; i < TLB_SIZE / 64; i++)
-			for (w = co->fill[k][0][i] | co->fill[k][1][i];
-			    w != 0; w &= w - 1) {
+			for (w = co->fill[k][0][i] | co->fill[k][1][i]; w != 0;
+			     w &= w - 1) {
 				n = i * 64 + (unsigned)__builtin_ctzll(w);
-				if (co->x[k][n].gpa != gpa ||
-				    !co->x[k][n].fast)
+				if (co->x[k][n].gpa != gpa || !co->x[k][n].fast)
 					continue;
 				co->x[k][n].fast = false;
 				cpu->tlbs[k][n].wtag = TLB_BAD(n);
@@ -212,8 +211,9 @@ tlb_arm(struct softcpu *cpu, struct tlbe *t, struct tlbx *x)
 		cp = cp_get(cpu->svm, x->gpa, true);
 		if (cp == NULL)
 			return;
-		if (!(atomic_load_explicit(&cp->cp_writers,
-		    memory_order_relaxed) & me))
+		if (!(atomic_load_explicit(
+			  &cp->cp_writers, memory_order_relaxed) &
+			me))
 			atomic_fetch_or(&cp->cp_writers, me);
 		if (atomic_load(&cp->cp_users) != 0)
 			return;
@@ -223,8 +223,8 @@ tlb_arm(struct softcpu *cpu, struct tlbe *t, struct tlbx *x)
 }
 
 static void
-tlb_fill(struct softcpu *cpu, int kind, uint64_t lin, bool write,
-    uint64_t gpa, uint64_t flags)
+tlb_fill(struct softcpu *cpu, int kind, uint64_t lin, bool write, uint64_t gpa,
+    uint64_t flags)
 {
 	struct soft_core *co = cpu->core;
 	unsigned i = (unsigned)(lin >> PAGE_SHIFT) & (TLB_SIZE - 1);
@@ -238,15 +238,14 @@ tlb_fill(struct softcpu *cpu, int kind, uint64_t lin, bool write,
 	x->lin = PAGE_BASE(lin);
 	x->gpa = PAGE_BASE(gpa);
 	x->read = true;
-	x->write = write || (flags & (WF_WRITE | WF_DIRTY)) ==
-	    (WF_WRITE | WF_DIRTY);
+	x->write =
+	    write || (flags & (WF_WRITE | WF_DIRTY)) == (WF_WRITE | WF_DIRTY);
 	x->global = g;
 	x->fast = false;
 	x->hva = vmm_gpa2hva(cpu->vm, x->gpa, PAGE_SIZE, VM_PROT_WRITE);
 	x->ram = x->hva != NULL;
 	if (!x->ram)
-		x->hva = vmm_gpa2hva(cpu->vm, x->gpa, PAGE_SIZE,
-		    VM_PROT_READ);
+		x->hva = vmm_gpa2hva(cpu->vm, x->gpa, PAGE_SIZE, VM_PROT_READ);
 	co->fill[kind][g][i / 64] |= 1ull << (i % 64);
 	co->fill[kind][!g][i / 64] &= ~(1ull << (i % 64));
 	t->gpa = x->gpa;
@@ -273,8 +272,8 @@ tlb_data(struct softcpu *cpu, int kind, uint64_t lin, bool write,
 			tlb_arm(cpu, &cpu->tlbs[kind][i], x);
 		return (0);
 	}
-	err = mmu_walk(cpu, lin, write ? MMU_WRITE : MMU_READ, kind, true,
-	    &gpa, &flags);
+	err = mmu_walk(
+	    cpu, lin, write ? MMU_WRITE : MMU_READ, kind, true, &gpa, &flags);
 	if (err != 0) {
 		/* A fault drops what the TLB holds for the address. */
 		if (x->lin == PAGE_BASE(lin))

@@ -18,10 +18,10 @@ soft_fpu_mode_update(struct softcpu *cpu)
 	f->fpu_ok = (cpu->cr0 & (FP_CR0_EM | FP_CR0_TS)) == 0;
 	f->sse_ok = f->fpu_ok && (cpu->cr4 & FP_CR4_OSFXSR) != 0;
 	f->ssefp_ok = f->sse_ok && (f->mxcsr & MXCSR_MASKS) == MXCSR_MASKS;
-	f->x87_ok = f->fpu_ok && f->resident &&
-	    (f->fcw & FCW_MASKS) == FCW_MASKS;
-	f->mmx_ok = f->fpu_ok && !f->resident && f->host_mmx &&
-	    (f->fsw & FSW_ES) == 0;
+	f->x87_ok =
+	    f->fpu_ok && f->resident && (f->fcw & FCW_MASKS) == FCW_MASKS;
+	f->mmx_ok =
+	    f->fpu_ok && !f->resident && f->host_mmx && (f->fsw & FSW_ES) == 0;
 }
 
 /* ---- gates ---- */
@@ -127,7 +127,7 @@ x87_summary(struct softcpu *cpu)
 	if (f->fsw & ~f->fcw & FSW_FLAGS)
 		f->fsw |= FSW_ES | FSW_B;
 	else
-		f->fsw &= (uint16_t)~(FSW_ES | FSW_B);
+		f->fsw &= (uint16_t) ~(FSW_ES | FSW_B);
 	soft_fpu_mode_update(cpu);
 }
 
@@ -160,9 +160,12 @@ x87_load(struct softcpu *cpu)
 	img.mxcsr = fp_host_stmxcsr();
 	img.mxcsr_mask = MXCSR_VALID;
 	memset(img.xmm, 0, sizeof(img.xmm));
-	__asm__ volatile("fxrstor64 %0" : : "m"(img) : "xmm0", "xmm1",
-	    "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-	    "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+	__asm__ volatile("fxrstor64 %0"
+			 :
+			 : "m"(img)
+			 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
+			 "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+			 "xmm12", "xmm13", "xmm14", "xmm15");
 	cpu->fpu.resident = 1;
 	cpu->fpu.host_mmx = 0;
 	soft_fpu_mode_update(cpu);

@@ -8,8 +8,7 @@
 #include "fp_local.h"
 
 extern const char soft_x87_stub[] __attribute__((__visibility__("hidden")));
-extern const char soft_x87_cc_stub[]
-    __attribute__((__visibility__("hidden")));
+extern const char soft_x87_cc_stub[] __attribute__((__visibility__("hidden")));
 
 static inline void
 x87_call(const struct insn *in, void *mem)
@@ -20,8 +19,10 @@ x87_call(const struct insn *in, void *mem)
 static inline uint16_t
 x87_cc_call(const struct insn *in, unsigned cc)
 {
-	return ((uint16_t)(((unsigned (*)(void *, unsigned))(uintptr_t)(
-	    soft_x87_cc_stub + (in->arg >> 16) * 4))(NULL, cc) & CC_ALL));
+	return ((uint16_t)(((unsigned (*)(void *, unsigned))(
+			       uintptr_t)(soft_x87_cc_stub +
+			       (in->arg >> 16) * 4))(NULL, cc) &
+	    CC_ALL));
 }
 
 static inline uint16_t

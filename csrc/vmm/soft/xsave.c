@@ -107,8 +107,8 @@ img_ld(struct softcpu *cpu, const struct insn *in, uint64_t lin, void *buf,
 
 	for (; from < to; from += n) {
 		n = to - from > 64 ? 64 : to - from;
-		if (!soft_ld_bytes(cpu, in, lin + from, (uint8_t *)buf + from,
-		    (int)n))
+		if (!soft_ld_bytes(
+			cpu, in, lin + from, (uint8_t *)buf + from, (int)n))
 			return (false);
 	}
 	return (true);
@@ -123,7 +123,7 @@ img_st(struct softcpu *cpu, const struct insn *in, uint64_t lin,
 	for (; from < to; from += n) {
 		n = to - from > 64 ? 64 : to - from;
 		if (!soft_st_bytes(cpu, in, lin + from,
-		    (const uint8_t *)buf + from, (int)n))
+			(const uint8_t *)buf + from, (int)n))
 			return (false);
 	}
 	return (true);
@@ -321,14 +321,15 @@ xsave_image(struct softcpu *cpu, const struct insn *in, uint64_t lin,
 		if (how == XS_PLAIN)
 			bits = rfbm;
 	}
-	if ((bits & XCR0_X87) && (!img_st(cpu, in, lin, &img, 0, 24) ||
-	    !img_st(cpu, in, lin, &img, 32, 160)))
+	if ((bits & XCR0_X87) &&
+	    (!img_st(cpu, in, lin, &img, 0, 24) ||
+		!img_st(cpu, in, lin, &img, 32, 160)))
 		return (false);
 	if ((how == XS_COMPACT ? bits : rfbm) & XCR0_SSE &&
 	    !img_st(cpu, in, lin, &img, 24, 32))
 		return (false);
-	if ((bits & XCR0_SSE) && !img_st(cpu, in, lin, &img, 160,
-	    160 + xmm_count(cpu) * 16))
+	if ((bits & XCR0_SSE) &&
+	    !img_st(cpu, in, lin, &img, 160, 160 + xmm_count(cpu) * 16))
 		return (false);
 	return (soft_st_bytes(cpu, in, lin + XHDR, hdr, (int)nhdr));
 }
@@ -338,8 +339,7 @@ xsave_any(struct softcpu *cpu, const struct insn *in, int how)
 {
 	uint64_t lin;
 
-	if (!xsave_check(cpu, in) ||
-	    !img_addr(cpu, in, 576, true, 64, &lin) ||
+	if (!xsave_check(cpu, in) || !img_addr(cpu, in, 576, true, 64, &lin) ||
 	    !soft_probe_write(cpu, in, lin, 576))
 		return (false);
 	return (xsave_image(cpu, in, lin, xsave_rfbm(cpu), how));
@@ -373,8 +373,7 @@ xrstor_header(const struct softcpu *cpu, const uint64_t hdr[8])
 		return (false);
 	if (!(hdr[1] & XCOMP_COMPACT))
 		return (hdr[1] == 0 && hdr[2] == 0);
-	if ((hdr[1] & ~(cpu->fpu.xcr0 | XCOMP_COMPACT)) ||
-	    (hdr[0] & ~hdr[1]))
+	if ((hdr[1] & ~(cpu->fpu.xcr0 | XCOMP_COMPACT)) || (hdr[0] & ~hdr[1]))
 		return (false);
 	for (i = 2; i < 8; i++)
 		if (hdr[i] != 0)
@@ -398,14 +397,12 @@ xrstor_do(struct softcpu *cpu, const struct insn *in)
 	compact = (hdr[1] & XCOMP_COMPACT) != 0;
 	/* The standard form takes MXCSR even where SSE becomes initial. */
 	mxcsr = (rfbm & XCR0_SSE) && (!compact || (hdr[0] & XCR0_SSE));
-	if (!xrstor_header(cpu, hdr) ||
-	    (mxcsr && (img.mxcsr & ~MXCSR_VALID))) {
+	if (!xrstor_header(cpu, hdr) || (mxcsr && (img.mxcsr & ~MXCSR_VALID))) {
 		soft_fault_err(cpu, in, X_GP, 0);
 		return (false);
 	}
 	if (rfbm & XCR0_X87)
-		x87_restore(cpu, hdr[0] & XCR0_X87 ? &img : NULL,
-		    in->aux != 0);
+		x87_restore(cpu, hdr[0] & XCR0_X87 ? &img : NULL, in->aux != 0);
 	if (rfbm & XCR0_SSE) {
 		xmm_get(cpu, hdr[0] & XCR0_SSE ? &img : NULL);
 		fp_set_mxcsr(cpu, mxcsr ? img.mxcsr : MXCSR_INIT);
@@ -413,16 +410,16 @@ xrstor_do(struct softcpu *cpu, const struct insn *in)
 	return (true);
 }
 
-#define XS_OP(name)                                                    \
+#define XS_OP(name)                                                       \
 	static void op_##name(struct softcpu *cpu, const struct insn *in) \
-	{                                                              \
-		if (name##_do(cpu, in))                                \
-			SOFT_NEXT(cpu, in);                            \
-	}                                                              \
-	soft_op bind_##name(const struct soft_dec *dec, struct insn *in) \
-	{                                                              \
-		in->aux = (dec->rex & 8) != 0;                         \
-		return (op_##name);                                    \
+	{                                                                 \
+		if (name##_do(cpu, in))                                   \
+			SOFT_NEXT(cpu, in);                               \
+	}                                                                 \
+	soft_op bind_##name(const struct soft_dec *dec, struct insn *in)  \
+	{                                                                 \
+		in->aux = (dec->rex & 8) != 0;                            \
+		return (op_##name);                                       \
 	}
 XS_OP(fxsave)
 XS_OP(fxrstor)

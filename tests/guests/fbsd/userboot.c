@@ -190,8 +190,7 @@ disks(int ndisks)
 #ifdef NEW
 	*(u64 *)sector = 0x1122334455667788;
 	field("diskwrite", (u64)cb->diskwrite(arg, 0, 0, sector, 512, &resid));
-	field("beyond",
-	    (u64)cb->diskwrite(arg, 0, size, sector, 512, &resid));
+	field("beyond", (u64)cb->diskwrite(arg, 0, size, sector, 512, &resid));
 #endif
 }
 
@@ -205,8 +204,7 @@ memory(void)
 	field("high", high);
 	for (u64 i = 0; i < BIG; i++)
 		big[i] = (u8)(i * 7 + (i >> 8));
-	field("copyin",
-	    (u64)cb->copyin(arg, big, 0xffffffff80200003UL, BIG));
+	field("copyin", (u64)cb->copyin(arg, big, 0xffffffff80200003UL, BIG));
 	field("copyout", (u64)cb->copyout(arg, 0x200003, back, BIG));
 	for (u64 i = 0; i < BIG; i++)
 		differ += big[i] != back[i];
@@ -221,12 +219,11 @@ registers(int version)
 	if (version >= 4) {
 		/* R8, and IDTR; then what does not exist. */
 		field("set", (u64)cb->vm_set_register(arg, 0, 7, 0x8888));
-		field("desc",
-		    (u64)cb->vm_set_desc(arg, 0, 30, 0x7000, 0xfff, 0));
+		field(
+		    "desc", (u64)cb->vm_set_desc(arg, 0, 30, 0x7000, 0xfff, 0));
 		field("set bad", (u64)cb->vm_set_register(arg, 0, 999, 1));
 		field("set cpu", (u64)cb->vm_set_register(arg, 5, 7, 1));
-		field("desc bad",
-		    (u64)cb->vm_set_desc(arg, 0, 19, 0, 0, 0));
+		field("desc bad", (u64)cb->vm_set_desc(arg, 0, 19, 0, 0, 0));
 	}
 	cb->setmsr(arg, EFER, 0x500);
 	cb->setcr(arg, 4, 0x2020);
@@ -265,24 +262,23 @@ odd(void)
 		cb->swap_interpreter(arg, "lua");
 	if (is(mode, "key"))
 		field("key", (u64)cb->getc(arg));
-	if (is(mode, "open"))	/* a file of the host, by a system call */
+	if (is(mode, "open")) /* a file of the host, by a system call */
 		__asm__ volatile("syscall" ::"a"(257L), "D"(-100L),
-		    "S"("/etc/passwd"), "d"(0L)
-		    : "rcx", "r11", "memory");
+				 "S"("/etc/passwd"), "d"(0L)
+				 : "rcx", "r11", "memory");
 	if (is(mode, "mmap"))
-		__asm__ volatile("syscall" ::"a"(9L), "D"(0L), "S"(4096L),
-		    "d"(3L)
+		__asm__ volatile(
+		    "syscall" ::"a"(9L), "D"(0L), "S"(4096L), "d"(3L)
 		    : "rcx", "r11", "memory");
-	if (is(mode, "fd"))	/* a descriptor that is not the socket's */
-		__asm__ volatile("syscall" ::"a"(0L), "D"(0L), "S"(big),
-		    "d"(1L)
-		    : "rcx", "r11", "memory");
-	if (is(mode, "junk"))	/* a request that there is not */
+	if (is(mode, "fd")) /* a descriptor that is not the socket's */
+		__asm__ volatile("syscall" ::"a"(0L), "D"(0L), "S"(big), "d"(1L)
+				 : "rcx", "r11", "memory");
+	if (is(mode, "junk")) /* a request that there is not */
 		__asm__ volatile("syscall" ::"a"(1L), "D"(3L),
-		    "S"("\377\377\377\377\377\377\377\377"
-			"................................"),
-		    "d"(32L)
-		    : "rcx", "r11", "memory");
+				 "S"("\377\377\377\377\377\377\377\377"
+				     "................................"),
+				 "d"(32L)
+				 : "rcx", "r11", "memory");
 }
 
 void

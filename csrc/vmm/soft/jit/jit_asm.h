@@ -77,8 +77,9 @@ static inline void
 a_rm(struct jb *t, unsigned size, unsigned opc, unsigned reg, unsigned base,
     int32_t disp)
 {
-	unsigned mod = disp == 0 && (base & 7) != 5 ? 0 :
-	    disp == (int8_t)disp ? 1 : 2;
+	unsigned mod = disp == 0 && (base & 7) != 5 ? 0
+	    : disp == (int8_t)disp		    ? 1
+						    : 2;
 
 	a_head(t, size, opc, reg, 0, base, false);
 	a_byte(t, mod << 6 | (reg & 7) << 3 | (base & 7));
@@ -108,8 +109,9 @@ a_rx(struct jb *t, unsigned size, unsigned opc, unsigned reg, unsigned base,
 	a_head(t, size, opc, reg, index == H_NONE ? 0 : index,
 	    base == H_NONE ? 0 : base, false);
 	a_byte(t, mod << 6 | (reg & 7) << 3 | 4);
-	a_byte(t, scale << 6 | (index == H_NONE ? 4 : index & 7) << 3 |
-	    (base == H_NONE ? 5 : base & 7));
+	a_byte(t,
+	    scale << 6 | (index == H_NONE ? 4 : index & 7) << 3 |
+		(base == H_NONE ? 5 : base & 7));
 	if (mod == 2 || base == H_NONE)
 		a_le(t, (uint32_t)disp, 4);
 	else if (mod == 1)

@@ -114,8 +114,8 @@ cold_new(struct jb *t, uint32_t site)
 static bool
 jb_fused(const struct jb *t, int k)
 {
-	return (k == t->n - 2 && (k == 0 ? *jit_first_op(t->b) :
-	    t->b->insn[k].op) != t->in[k].op);
+	return (k == t->n - 2 &&
+	    (k == 0 ? *jit_first_op(t->b) : t->b->insn[k].op) != t->in[k].op);
 }
 
 /* The slow way of the record in hand. */
@@ -200,9 +200,10 @@ cold_emit(struct jb *t, const struct jcold *c)
 		break;
 	case JC_LEAVE:
 		a_imm64(t, H_AX, (uint64_t)(uintptr_t)&t->b->insn[c->k]);
-		a_rm(t, 8, 0x8b, H_TMP, H_AX, c->k != 0 ? 0 :
-		    (int32_t)((uint8_t *)jit_first_op(t->b) -
-		    (uint8_t *)t->b->insn));
+		a_rm(t, 8, 0x8b, H_TMP, H_AX,
+		    c->k != 0 ? 0
+			      : (int32_t)((uint8_t *)jit_first_op(t->b) -
+				    (uint8_t *)t->b->insn));
 		a_imm64(t, H_ADDR, t->boff);
 		a_jump_to(t, t->j->leave);
 		break;
@@ -263,8 +264,8 @@ jb_probe(struct jb *t, unsigned size, bool write, bool leave)
 	a_le(t, (TLB_SIZE - 1) << 5, 4);
 	a_rm(t, 8, 0x03, H_TMP, H_CPU, OFF_CPU(tlb));
 	a_mov(t, H_AX, H_ADDR);
-	a_rm(t, 8, 0x2b, H_AX, H_TMP, write ? offsetof(struct tlbe, wtag) :
-	    offsetof(struct tlbe, rtag));
+	a_rm(t, 8, 0x2b, H_AX, H_TMP,
+	    write ? offsetof(struct tlbe, wtag) : offsetof(struct tlbe, rtag));
 	a_rr(t, 8, 0x81, 7, H_AX);
 	a_le(t, 4096 - size, 4);
 	if (leave)
@@ -300,8 +301,7 @@ jb_mem(struct jb *t, unsigned size, bool write)
 static unsigned
 link_hash(uint64_t gpa)
 {
-	return ((unsigned)((gpa * 0x9e3779b97f4a7c15ull) >>
-	    (64 - JLINK_BITS)));
+	return ((unsigned)((gpa * 0x9e3779b97f4a7c15ull) >> (64 - JLINK_BITS)));
 }
 
 /* Go to the block at an offset of the same page. */
@@ -357,14 +357,13 @@ links_settle(struct jb *t)
 		h = link_hash(l->gpa);
 		l->next = j->links[h];
 		j->links[h] = at;
-		to = block_at(t->cpu, l->gpa & ~(0xffffull << 48),
-		    t->b->mode);
+		to = block_at(t->cpu, l->gpa & ~(0xffffull << 48), t->b->mode);
 		if (to != NULL && to->tcode != j->rx + j->plain)
 			a_patch(j, l->site, to->tlink);
 	}
 	/* Who waits for this block? */
 	for (at = j->links[link_hash(t->b->gpa | (uint64_t)t->b->mode << 48)];
-	    at != 0; at = l->next) {
+	     at != 0; at = l->next) {
 		l = link_of(j, at);
 		if (l->gpa == (t->b->gpa | (uint64_t)t->b->mode << 48))
 			a_patch(j, l->site, t->b->tlink);
@@ -383,15 +382,14 @@ jb_decode(struct jb *t)
 	uint32_t live = FL_ARITH;
 	unsigned at = 0;
 
-	p = vmm_gpa2hva(t->cpu->vm, PAGE_BASE(b->gpa), PAGE_SIZE,
-	    VM_PROT_READ);
+	p = vmm_gpa2hva(t->cpu->vm, PAGE_BASE(b->gpa), PAGE_SIZE, VM_PROT_READ);
 	if (p == NULL)
 		return (false);
 	memcpy(t->bytes, p + t->boff, b->len);
 	for (t->n = 0; t->n < b->count; t->n++) {
 		t->in[t->n].off = (uint16_t)at;
 		if (decode_insn(&t->d[t->n], &t->in[t->n], t->bytes + at,
-		    b->len - at, b->mode) != DEC_OK)
+			b->len - at, b->mode) != DEC_OK)
 			return (false);
 		at += t->in[t->n].len;
 	}
@@ -426,7 +424,7 @@ jb_head(struct jb *t)
 	a_jump_to(t, t->j->lookup);
 	t->entry = a_here(t);
 	a_rr(t, 8, 0x81, 4, H_ADDR);
-	a_le(t, (uint32_t)~(PAGE_SIZE - 1), 4);
+	a_le(t, (uint32_t) ~(PAGE_SIZE - 1), 4);
 	a_store(t, H_ADDR, OFF_CPU(jit_page));
 	t->j->stale_len = a_here(t) - start;
 	t->link = a_here(t);
@@ -485,8 +483,8 @@ jit_translate(struct softcpu *cpu, struct block *b)
 	struct jb *t = &j->jb;
 	uint32_t data = j->data_used;
 
-	if (JIT_CODE - j->used < JIT_ROOM || JIT_DATA - j->data_used <
-	    JIT_ROOM) {
+	if (JIT_CODE - j->used < JIT_ROOM ||
+	    JIT_DATA - j->data_used < JIT_ROOM) {
 		cpu->core->arena_full = true;
 		return (false);
 	}

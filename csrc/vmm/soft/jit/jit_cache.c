@@ -20,10 +20,22 @@
 #define JIT_HOT 24 /* entries of a block before it is worth its code */
 
 const uint8_t jit_host[16] = {
-	[0] = H_12, [1] = H_CX, [2] = H_DX, [3] = H_BX,
-	[4] = H_11, [5] = H_BP, [6] = H_SI, [7] = H_DI,
-	[8] = H_8, [9] = H_9, [10] = H_NONE, [11] = H_NONE,
-	[12] = H_10, [13] = H_NONE, [14] = H_NONE, [15] = H_NONE,
+	[0] = H_12,
+	[1] = H_CX,
+	[2] = H_DX,
+	[3] = H_BX,
+	[4] = H_11,
+	[5] = H_BP,
+	[6] = H_SI,
+	[7] = H_DI,
+	[8] = H_8,
+	[9] = H_9,
+	[10] = H_NONE,
+	[11] = H_NONE,
+	[12] = H_10,
+	[13] = H_NONE,
+	[14] = H_NONE,
+	[15] = H_NONE,
 };
 
 /* ---- called from translated code ---- */
@@ -118,8 +130,9 @@ stub_enter(struct jb *t)
 	a_rr(t, 8, 0x83, 5, H_SP);
 	a_byte(t, 8);
 	a_mov(t, H_CPU, H_DI);
-	a_rm(t, 8, 0x8b, H_AX, H_SI, (int32_t)offsetof(struct block, tcode) -
-	    (int32_t)offsetof(struct block, insn));
+	a_rm(t, 8, 0x8b, H_AX, H_SI,
+	    (int32_t)offsetof(struct block, tcode) -
+		(int32_t)offsetof(struct block, insn));
 	stub_fill(t);
 	a_load(t, H_ADDR, OFF_GPR(R_BLOCK));
 	a_rr(t, 4, 0xff, 4, H_AX);
@@ -270,11 +283,11 @@ jit_map(struct jit *j)
 		return (false);
 	rw = MAP_FAILED;
 	if (ftruncate(fd, JIT_CODE) == 0)
-		rw = mmap(NULL, JIT_CODE, PROT_READ | PROT_WRITE, MAP_SHARED,
-		    fd, 0);
+		rw = mmap(
+		    NULL, JIT_CODE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (rw != MAP_FAILED)
-		rx = mmap(NULL, JIT_CODE, PROT_READ | PROT_EXEC, MAP_SHARED,
-		    fd, 0);
+		rx = mmap(
+		    NULL, JIT_CODE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
 	close(fd);
 	if (rx == MAP_FAILED) {
 		if (rw != MAP_FAILED)
@@ -323,7 +336,8 @@ jit_init(struct softcpu *cpu)
 	j = calloc(1, sizeof(*j));
 	if (j == NULL || !jit_map(j)) {
 		if (cpu->vcpuid == 0)
-			fprintf(stderr, "soft: this host gives no executable "
+			fprintf(stderr,
+			    "soft: this host gives no executable "
 			    "memory (%s); guests are interpreted\n",
 			    strerror(errno));
 		free(j);
@@ -384,20 +398,21 @@ void
 jit_serialize(void)
 {
 #ifdef __x86_64__
-	__asm__ volatile(
-	    "subq $128, %%rsp\n\t"
-	    "movq %%rsp, %%rax\n\t"
-	    "movl %%ss, %%ecx\n\t"
-	    "pushq %%rcx\n\t"
-	    "pushq %%rax\n\t"
-	    "pushfq\n\t"
-	    "movl %%cs, %%ecx\n\t"
-	    "pushq %%rcx\n\t"
-	    "leaq 1f(%%rip), %%rcx\n\t"
-	    "pushq %%rcx\n\t"
-	    "iretq\n"
-	    "1:\taddq $128, %%rsp"
-	    : : : "rax", "rcx", "cc", "memory");
+	__asm__ volatile("subq $128, %%rsp\n\t"
+			 "movq %%rsp, %%rax\n\t"
+			 "movl %%ss, %%ecx\n\t"
+			 "pushq %%rcx\n\t"
+			 "pushq %%rax\n\t"
+			 "pushfq\n\t"
+			 "movl %%cs, %%ecx\n\t"
+			 "pushq %%rcx\n\t"
+			 "leaq 1f(%%rip), %%rcx\n\t"
+			 "pushq %%rcx\n\t"
+			 "iretq\n"
+			 "1:\taddq $128, %%rsp"
+			 :
+			 :
+			 : "rax", "rcx", "cc", "memory");
 #endif
 }
 
@@ -407,8 +422,8 @@ jit_serialize(void)
 static void
 op_count(struct softcpu *cpu, const struct insn *in)
 {
-	struct block *b = (struct block *)(void *)(uintptr_t)(
-	    (uintptr_t)in - offsetof(struct block, insn));
+	struct block *b = (struct block *)(void *)(uintptr_t)((uintptr_t)in -
+	    offsetof(struct block, insn));
 	soft_op op = *jit_first_op(b);
 
 	if (unlikely(++b->hits >= cpu->core->jit->hot)) {

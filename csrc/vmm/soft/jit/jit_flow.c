@@ -175,8 +175,8 @@ jit_flow(struct jb *t)
 		return (true);
 	}
 	if (d->row->bind == ibind_call)
-		return (d->opcode == 0xff ? flow_indirect(t, true) :
-		    flow_call_near(t));
+		return (d->opcode == 0xff ? flow_indirect(t, true)
+					  : flow_call_near(t));
 	if (d->row->bind == ibind_ret)
 		return (flow_ret(t));
 	return (false);

@@ -133,8 +133,7 @@ alu_mem(const struct op *o, unsigned op, bool to_mem)
 	if (op == I_TEST)
 		a_rm(t, o->size, 0x84 | b, r, H_ADDR, 0);
 	else
-		a_rm(t, o->size, op << 3 | (to_mem ? 0 : 2) | b, r, H_ADDR,
-		    0);
+		a_rm(t, o->size, op << 3 | (to_mem ? 0 : 2) | b, r, H_ADDR, 0);
 	if (!to_mem && op < I_CMP)
 		jb_put(t, greg(o, o->in->reg), r);
 	t->flags = JF_HOST;
@@ -178,8 +177,7 @@ i_test(const struct op *o)
 	const struct soft_dec *d = o->d;
 
 	if (d->opcode == 0x84 || d->opcode == 0x85)
-		return (d->mem ? alu_mem(o, I_TEST, true) :
-		    alu_rr(o, I_TEST));
+		return (d->mem ? alu_mem(o, I_TEST, true) : alu_rr(o, I_TEST));
 	return (d->mem ? alu_mi(o, I_TEST) : alu_ri(o, I_TEST));
 }
 
@@ -301,7 +299,7 @@ static bool
 i_movx(const struct op *o)
 {
 	static const uint16_t opcs[5] = { 0x0fb6, 0x0fb7, 0x0fbe, 0x0fbf,
-	    0x63 };
+		0x63 };
 	static const uint8_t widths[5] = { 1, 2, 1, 2, 4 };
 	struct jb *t = o->t;
 	unsigned kind = o->d->row->arg, opc = opcs[kind];
@@ -727,16 +725,29 @@ static const struct {
 	soft_bind bind;
 	bool (*fn)(const struct op *);
 } int_fns[] = {
-	{ ibind_mov, i_mov }, { ibind_alu, i_alu }, { ibind_test, i_test },
-	{ ibind_lea, i_lea }, { ibind_movx, i_movx }, { ibind_push, i_push },
-	{ ibind_pop, i_pop }, { ibind_unary, i_unary },
-	{ ibind_shift, i_shift }, { ibind_cmov, i_cmov },
-	{ ibind_setcc, i_setcc }, { ibind_nop, i_nop },
-	{ ibind_imul2, i_imul2 }, { ibind_mul, i_mul }, { ibind_bt, i_bt },
-	{ ibind_conv, i_conv }, { ibind_bswap, i_bswap },
-	{ ibind_xchg, i_xchg }, { ibind_shd, i_shd },
-	{ ibind_stackmisc, i_leave }, { bind_nop, i_nop },
-	{ ibind_cmpxchg, i_cmpxchg }, { ibind_xadd, i_xadd },
+	{ ibind_mov, i_mov },
+	{ ibind_alu, i_alu },
+	{ ibind_test, i_test },
+	{ ibind_lea, i_lea },
+	{ ibind_movx, i_movx },
+	{ ibind_push, i_push },
+	{ ibind_pop, i_pop },
+	{ ibind_unary, i_unary },
+	{ ibind_shift, i_shift },
+	{ ibind_cmov, i_cmov },
+	{ ibind_setcc, i_setcc },
+	{ ibind_nop, i_nop },
+	{ ibind_imul2, i_imul2 },
+	{ ibind_mul, i_mul },
+	{ ibind_bt, i_bt },
+	{ ibind_conv, i_conv },
+	{ ibind_bswap, i_bswap },
+	{ ibind_xchg, i_xchg },
+	{ ibind_shd, i_shd },
+	{ ibind_stackmisc, i_leave },
+	{ bind_nop, i_nop },
+	{ ibind_cmpxchg, i_cmpxchg },
+	{ ibind_xadd, i_xadd },
 };
 
 bool
@@ -749,8 +760,8 @@ jit_int(struct jb *t)
 	o.in = &t->in[t->k];
 	o.size = o.d->opsize;
 	/* LOCK without memory or where it must not be is #UD. */
-	if (o.d->row == NULL || (o.d->lock && (!o.d->mem ||
-	    !(o.d->row->attr & A_LOCK))))
+	if (o.d->row == NULL ||
+	    (o.d->lock && (!o.d->mem || !(o.d->row->attr & A_LOCK))))
 		return (false);
 	for (size_t i = 0; i < sizeof(int_fns) / sizeof(int_fns[0]); i++)
 		if (o.d->row->bind == int_fns[i].bind)

@@ -15,8 +15,22 @@
 
 /* Host registers by encoding. */
 enum {
-	H_AX, H_CX, H_DX, H_BX, H_SP, H_BP, H_SI, H_DI, H_8, H_9, H_10, H_11,
-	H_12, H_13, H_14, H_15
+	H_AX,
+	H_CX,
+	H_DX,
+	H_BX,
+	H_SP,
+	H_BP,
+	H_SI,
+	H_DI,
+	H_8,
+	H_9,
+	H_10,
+	H_11,
+	H_12,
+	H_13,
+	H_14,
+	H_15
 };
 #define H_CPU H_15
 #define H_ADDR H_14 /* linear, then host address of a memory operand */
@@ -35,14 +49,14 @@ struct jrec {
 	soft_op done; /* what SOFT_NEXT calls: the handler came through */
 	struct block *blk;
 };
-_Static_assert(offsetof(struct jrec, done) == sizeof(struct insn),
-    "SOFT_NEXT finds done");
+_Static_assert(
+    offsetof(struct jrec, done) == sizeof(struct insn), "SOFT_NEXT finds done");
 
 /* A jump to a block of the same page: patched when that is translated. */
 struct jlink {
-	uint64_t gpa;	/* with the mode in bits 63:48 */
-	uint32_t next;	/* offset in the data + 1; 0: none */
-	uint32_t site;	/* offset of the rel32 */
+	uint64_t gpa;  /* with the mode in bits 63:48 */
+	uint32_t next; /* offset in the data + 1; 0: none */
+	uint32_t site; /* offset of the rel32 */
 };
 
 #define JIT_CODE (8u << 20)
@@ -60,13 +74,13 @@ enum jflags {
 
 /* A slow way out of line. */
 struct jcold {
-	uint32_t site;	/* offset of the rel32 that jumps there */
-	uint32_t back;	/* where to go on */
+	uint32_t site;	  /* offset of the rel32 that jumps there */
+	uint32_t back;	  /* where to go on */
 	struct jrec *rec; /* JC_COPY */
 	enum { JC_RECORD, JC_COPY, JC_LEAVE, JC_LINK } kind;
-	int k;		/* the record */
-	bool flags;	/* the host's flags are wanted behind it */
-	uint32_t off;	/* JC_LINK: the target's page offset */
+	int k;	      /* the record */
+	bool flags;   /* the host's flags are wanted behind it */
+	uint32_t off; /* JC_LINK: the target's page offset */
 };
 #define JCOLD_MAX 160
 
@@ -77,13 +91,13 @@ struct jb {
 	struct block *b;
 	uint8_t *p, *end; /* into j->rw */
 	bool full, failed;
-	int k, n;	 /* record in hand, records */
+	int k, n; /* record in hand, records */
 	struct soft_dec d[BLOCK_MAX];
 	struct insn in[BLOCK_MAX];
 	uint32_t live[BLOCK_MAX + 1]; /* flags live in front of each */
 	enum jflags flags;
-	uint32_t boff;	 /* block's offset in its page */
-	uint32_t thunk; /* runs record r14 of the block */
+	uint32_t boff;	      /* block's offset in its page */
+	uint32_t thunk;	      /* runs record r14 of the block */
 	uint32_t entry, link; /* offsets of the code */
 	uint32_t links;	      /* made so far */
 	int ncold;
@@ -101,7 +115,7 @@ struct jit {
 	/* stubs: offsets */
 	uint32_t enter, interp, copy, lookup, unwind, leave, outside, plain;
 	uint32_t stale_len; /* of the code in front of a block's link entry */
-	struct jb jb; /* the block being translated */
+	struct jb jb;	    /* the block being translated */
 };
 
 #define OFF_GPR(g) ((int32_t)offsetof(struct softcpu, gpr) + 8 * (int32_t)(g))

@@ -1,4 +1,4 @@
-"""ruff and mypy find nothing."""
+"""ruff, mypy and clang-format find nothing."""
 
 import shutil
 import subprocess
@@ -18,10 +18,22 @@ def _tool(name: str) -> str:
     return found
 
 
+C_FILES = [
+    str(path)
+    for folder in ("csrc", "tests")
+    for path in sorted((ROOT / folder).rglob("*.[ch]"))
+]
+
+
 @pytest.mark.parametrize(
     "argv",
-    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
-    ids=["lint", "format", "types"],
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["clang-format", "--dry-run", "-Werror", *C_FILES],
+    ],
+    ids=["lint", "format", "types", "c-format"],
 )
 def test_the_tool_finds_nothing(argv: list[str]) -> None:
     done = subprocess.run(
