@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from support import blkguest, guestfiles, kmods
-from support.machine import SLOTS, Machine
+from support.disklinux import boot, ordinary_kernel, poweroff
+from support.machine import Machine
 
 CACHE = Path(__file__).parents[2] / "build" / "guest"
-BAD = re.compile(r"BUG|WARNING|Oops|Call Trace|I/O error|(ata|nvme).*(timeout|fail)")
 SIZE = 64 << 20
 MODULES = (*kmods.VIRTIO, "ahci", "sd_mod", "nvme", "crc32c_generic", "ext4")
 #: A machine: rows of (device and options, image, name in the guest).
@@ -51,11 +51,9 @@ pytestmark = [
 def linux(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Return Debian's ordinary kernel and an initrd with all disks' drivers."""
     try:
-        cloud = guestfiles.debian_kernel(CACHE).parents[1].name
-        guestfiles.fetch(cloud.replace("-cloud", ""), CACHE / "generic")
-        kernel = guestfiles.debian_kernel(CACHE / "generic")
+        kernel, modules = ordinary_kernel(CACHE)
         out = tmp_path_factory.mktemp("disks") / "initrd.cpio"
-        blkguest.initrd(CACHE / "generic", out, MODULES, {})
+        blkguest.initrd(modules, out, MODULES, {})
     except guestfiles.GuestUnavailableError as error:
         pytest.skip(f"no Debian guest: {error}")
     return str(kernel), str(out)
@@ -75,29 +73,6 @@ def make_images(folder: Path) -> dict[str, Path]:
     child = folder / "child"
     qemu("create", "-f", "qcow2", "-F", "qcow2", "-b", "base", child)
     return {path.name: path for path in folder.iterdir() if path.is_file()}
-
-
-def boot(
-    m: Machine, linux: tuple[str, str], *devices: str, args: tuple[str, ...] = ()
-) -> None:
-    kernel, initrd = linux
-    m.load(
-        *("-m", "512M", "--kernel", kernel, "--initrd", initrd),
-        *("--cmdline", "console=ttyS0 quiet"),
-    )
-    slots = list(SLOTS)
-    for number, device in enumerate(devices, 3):
-        slots += ["-s", f"{number},{device}"]
-    m.start("-c", "2", "-m", "512M", *args, slots=tuple(slots))
-    m.expect("GUEST-READY", 180)
-    m.expect("guest# ", 30)
-
-
-def poweroff(m: Machine) -> None:
-    log = m.shell("dmesg")
-    assert not BAD.search(log), BAD.search(log)
-    m.send("poweroff\n")
-    assert m.wait() == 1
 
 
 def contents(image: Path) -> bytes:

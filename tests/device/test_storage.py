@@ -5,102 +5,46 @@ Debian's cloud kernel has no AHCI driver, so the ordinary kernel is used.
 
 import hashlib
 import os
-import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support import cbuild, guestfiles, kmods
+from support.disklinux import (
+    MD5,
+    boot,
+    host_copy,
+    make_disk,
+    needs_ext4,
+    ordinary_kernel,
+    poweroff,
+)
 from support.machine import SLOTS, Machine
 
 HERE = Path(__file__).parent
 CACHE = HERE.parents[1] / "build" / "guest"
 MODULES = ("ahci", "sd_mod", "sr_mod", "isofs", "crc32c_generic", "ext4", "nvme")
-BAD = re.compile(
-    r"BUG|WARNING|Oops|Call Trace|I/O error|exception Emask|failed command|"
-    r"invalid SUBNQN|nvme.*(timeout|fail)|ata\d.*(timeout|fail)"
-)
 DISKS = {
     "ahci-msi": ("ahci-hd", "sda", "quiet"),
     "ahci-intx": ("ahci-hd", "sda", "quiet pci=nomsi"),
     "nvme-msix": ("nvme", "nvme0n1", "quiet"),
     "nvme-intx": ("nvme", "nvme0n1", "quiet pci=nomsi"),
 }
-MD5 = re.compile(r"\b[0-9a-f]{32}\b")
-
-needs_ext4 = pytest.mark.skipif(
-    shutil.which("mke2fs") is None, reason="no e2fsprogs on this host"
-)
 
 
 @pytest.fixture(scope="session")
 def storage_linux(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Return kernel and initrd, or skip with the reason."""
     try:
-        cloud = guestfiles.debian_kernel(CACHE).parents[1].name
-        guestfiles.fetch(cloud.replace("-cloud", ""), CACHE / "generic")
-        kernel = guestfiles.debian_kernel(CACHE / "generic")
+        kernel, modules = ordinary_kernel(CACHE)
         out = tmp_path_factory.mktemp("storage") / "initrd.cpio"
-        kmods.initrd(CACHE / "generic", out, MODULES, {})
+        kmods.initrd(modules, out, MODULES, {})
     except guestfiles.GuestUnavailableError as error:
         pytest.skip(f"no Debian guest: {error}")
     return str(kernel), str(out)
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    with Machine(tmp_path / "vmm") as made:
-        yield made
-
-
-def make_disk(path: Path, size: int = 64 << 20) -> Path:
-    """Write an empty ext4 file system."""
-    path.write_bytes(b"")
-    os.truncate(path, size)
-    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", path], check=True)
-    return path
-
-
-def host_copy(disk: Path, name: str) -> bytes:
-    """Return a file of a disk that no guest uses, after checking the disk."""
-    fsck = subprocess.run(
-        ["e2fsck", "-fn", disk], capture_output=True, text=True, check=False
-    )
-    assert fsck.returncode == 0, fsck.stdout
-    out = disk.with_suffix(".out")
-    subprocess.run(
-        ["debugfs", "-R", f"dump /{name} {out}", disk], check=True, capture_output=True
-    )
-    return out.read_bytes()
-
-
-def boot(
-    m: Machine, linux: tuple[str, str], *devices: str, args: str = "quiet"
-) -> None:
-    """Boot with each device in a slot of its own; return at the prompt."""
-    kernel, initrd = linux
-    m.load(
-        *("-m", "512M", "--kernel", kernel, "--initrd", initrd),
-        *("--cmdline", f"console=ttyS0 {args}"),
-    )
-    slots = list(SLOTS)
-    for number, device in enumerate(devices, 3):
-        slots += ["-s", f"{number},{device}"]
-    m.start("-c", "2", "-m", "512M", slots=tuple(slots))
-    m.expect("GUEST-READY", 180)
-    m.expect("guest# ", 30)
-
-
-def poweroff(m: Machine) -> None:
-    """Look at the kernel's log, then power off."""
-    log = m.shell("dmesg")
-    assert not BAD.search(log), BAD.search(log)
-    m.send("poweroff\n")
-    assert m.wait() == 1
 
 
 @needs_ext4
@@ -111,7 +55,7 @@ def test_files_reach_the_disk(
 ) -> None:
     model, name, args = DISKS[kind]
     disk = make_disk(tmp_path / "disk.img")
-    boot(machine, storage_linux, f"{model},{disk}", args=args)
+    boot(machine, storage_linux, f"{model},{disk}", cmdline=args)
     lines = machine.shell(f"grep -E '{model[:4]}' /proc/interrupts")
     assert ("fasteoi" in lines) == kind.endswith("intx"), lines
     machine.shell(f"mkdir /mnt; mount -t ext4 /dev/{name} /mnt")

@@ -2,20 +2,24 @@
 
 import hashlib
 import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.disklinux import (
+    MD5,
+    boot,
+    host_copy,
+    make_disk,
+    needs_ext4,
+    poweroff,
+)
 from support.machine import SLOTS, Machine
 
-BAD = re.compile(r"BUG|WARNING|Oops|Call Trace|I/O error|virtio.*(fail|error)")
 TRANSPORTS = {
     "modern": (),
     "legacy": ("-o", "virtio.modern=false"),
@@ -23,61 +27,7 @@ TRANSPORTS = {
     "legacy-intx": ("-W", "-o", "virtio.modern=false"),
 }
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("mke2fs") is None, reason="no e2fsprogs on this host"
-)
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    with Machine(tmp_path / "vmm") as made:
-        yield made
-
-
-def make_disk(path: Path, size: int = 64 << 20) -> Path:
-    """Write an empty ext4 file system."""
-    path.write_bytes(b"")
-    os.truncate(path, size)
-    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", path], check=True)
-    return path
-
-
-def host_copy(disk: Path, name: str) -> bytes:
-    """Return a file of a disk that no guest uses, after checking the disk."""
-    fsck = subprocess.run(
-        ["e2fsck", "-fn", disk], capture_output=True, text=True, check=False
-    )
-    assert fsck.returncode == 0, fsck.stdout
-    out = disk.with_suffix(".out")
-    subprocess.run(
-        ["debugfs", "-R", f"dump /{name} {out}", disk], check=True, capture_output=True
-    )
-    return out.read_bytes()
-
-
-def boot(
-    m: Machine, linux: tuple[str, str], *devices: str, args: tuple[str, ...] = ()
-) -> None:
-    """Boot with each device in a slot of its own; return at the prompt."""
-    kernel, initrd = linux
-    m.load(
-        *("-m", "256M", "--kernel", kernel, "--initrd", initrd),
-        *("--cmdline", "console=ttyS0"),
-    )
-    slots = list(SLOTS)
-    for number, device in enumerate(devices, 3):
-        slots += ["-s", f"{number},{device}"]
-    m.start("-c", "2", "-m", "256M", *args, slots=tuple(slots))
-    m.expect("GUEST-READY", 120)
-    m.expect("guest# ", 30)
-
-
-def poweroff(m: Machine) -> None:
-    """Look at the kernel's log, then power off."""
-    log = m.shell("dmesg")
-    assert not BAD.search(log), BAD.search(log)
-    m.send("poweroff\n")
-    assert m.wait() == 1
+pytestmark = needs_ext4
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -102,7 +52,7 @@ def test_files_reach_the_disk(
     machine.shell("dd if=/dev/hwrng of=/mnt/a bs=4k count=64")
     machine.shell("dd if=/dev/urandom of=/mnt/b bs=1M count=16 conv=fsync")
     text = machine.shell("echo; md5sum /mnt/a /mnt/b", 120)
-    sums = re.findall(r"\b[0-9a-f]{32}\b", text)
+    sums = MD5.findall(text)
     machine.shell("umount /mnt")
     # What is read back comes from the disk.
     again = machine.shell("echo; mount -t ext4 /dev/vda /mnt; md5sum /mnt/b", 120)
@@ -121,7 +71,7 @@ def test_a_killed_bhyve_loses_nothing_synced(
     boot(machine, virtio_linux, f"virtio-blk,{disk}")
     machine.shell("mkdir /mnt; mount -t ext4 /dev/vda /mnt")
     machine.shell("dd if=/dev/urandom of=/mnt/a bs=1M count=4 conv=fsync")
-    digest = re.findall(r"\b[0-9a-f]{32}\b", machine.shell("echo; md5sum /mnt/a"))
+    digest = MD5.findall(machine.shell("echo; md5sum /mnt/a"))
     machine.send("while :; do dd if=/dev/zero of=/mnt/b bs=1M count=8; done\n")
     machine.expect("records out")
     machine.signal(signal.SIGKILL)
@@ -176,7 +126,7 @@ def test_options_of_a_disk(
         machine.shell(f"mkdir /{disk}; mount -t ext4 /dev/vd{disk} /{disk}")
         machine.shell(f"dd if=/dev/urandom of=/{disk}/a bs=4321 count=999 conv=fsync")
     text = machine.shell("echo; md5sum /c/a /d/a; umount /c /d")
-    sums = re.findall(r"\b[0-9a-f]{32}\b", text)
+    sums = MD5.findall(text)
     # A disk grows under a running guest.
     os.truncate(disks[2], 80 << 20)
     grown = "until [ $(cat /sys/block/vdc/size) = 163840 ]; do sleep 0.1; done"
@@ -243,7 +193,7 @@ def test_console_ports(
             assert second.recv(1) == b""
         machine.shell("head -c 1000000 /dev/urandom > /tmp/r")
         text = machine.shell("echo; md5sum /tmp/r")
-        digest = re.findall(r"\b[0-9a-f]{32}\b", text)[0]
+        digest = MD5.findall(text)[0]
         machine.send("cat /tmp/r > /dev/vport0p1\n")
         assert hashlib.md5(receive(client, 1000000)).hexdigest() == digest
         # Linux drops what has come when a port is closed; we hold the rest.
