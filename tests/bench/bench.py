@@ -10,6 +10,8 @@ import argparse
 import json
 import os
 import platform
+import re
+import select
 import shutil
 import statistics
 import subprocess
@@ -43,8 +45,11 @@ def until(process: subprocess.Popen[bytes], mark: bytes, limit: float = 120) -> 
     seen = b""
     end = time.monotonic() + limit
     while mark not in seen:
-        data = os.read(process.stdout.fileno(), 65536)
-        if not data or time.monotonic() > end:
+        left = max(end - time.monotonic(), 0)
+        ready = select.select([process.stdout], [], [], left)[0]
+        data = os.read(process.stdout.fileno(), 65536) if ready else b""
+        if not data:
+            process.kill()
             raise RuntimeError(f"no {mark!r}: {seen[-500:].decode(errors='replace')}")
         seen += data
     return time.monotonic()
@@ -318,14 +323,19 @@ def _freebsd() -> tuple[float, float]:
     try:
         began = time.monotonic()
         process = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
+        peak = 0
+        # wait4()'s figure would hold this process' own size, too.
+        status = Path(f"/proc/{process.pid}/status")
+        while process.poll() is None:
+            found = re.search(r"VmHWM:\s+(\d+)", status.read_text("ascii"))
+            peak = int(found[1]) if found else peak
+            time.sleep(0.002)
         took = time.monotonic() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
     finally:
         remove(env)
     if process.returncode != 0:
         raise RuntimeError(f"bhyveload ended with {process.returncode}")
-    return took, usage.ru_maxrss / 1024
+    return took, peak / 1024
 
 
 def freebsd_seconds() -> float:
