@@ -10,6 +10,19 @@ for disks, ``filesystems`` and ``volume`` for what is on them, ``loaderconf``,
 
 __all__ = ["LoadError", "LoadRequest", "load"]
 
+from typing import TYPE_CHECKING
+
 from .errors import LoadError
-from .protocols import load
 from .request import LoadRequest
+
+if TYPE_CHECKING:
+    from .protocols import load
+
+
+def __getattr__(name: str) -> object:
+    """Import the loaders on their first use: they take their time."""
+    if name == "load":
+        from .protocols import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

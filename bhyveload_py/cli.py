@@ -13,9 +13,7 @@ from libvmmapi.memory import MemFlags
 from libvmmapi.memsize import parse_memsize
 from libvmmapi.vm import OpenFlags
 
-from . import freebsd, session, userboot
 from .errors import LoadError
-from .protocols import load
 from .request import LoadRequest
 
 EX_USAGE_TEXT = 1
@@ -192,6 +190,8 @@ def _put(o: _Options, name: str, load_into: Callable[[VM], None]) -> int:
 
 
 def _load(vm: VM, req: LoadRequest) -> None:
+    from .protocols import load
+
     load(vm, req)
 
 
@@ -202,6 +202,8 @@ def _printable(text: str) -> str:
 
 def _freebsd(o: _Options, name: str) -> int:
     """Run FreeBSD's kind of loader and hand its kernel to the VM."""
+    from . import freebsd, session
+
     wanted = session.Session(o.disks, o.host_root, o.memory, o.env, o.console)
     try:
         loader = session.run(wanted)
@@ -215,6 +217,8 @@ def _freebsd(o: _Options, name: str) -> int:
 
 def _userboot(o: _Options, name: str) -> int:
     """Run FreeBSD's own loader and hand its kernel to the VM."""
+    from . import userboot
+
     wanted = userboot.Loader(o.loader, o.disks, o.host_root, o.memory, o.env, o.console)
     try:
         image = userboot.read_object(o.loader)
