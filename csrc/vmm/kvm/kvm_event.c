@@ -91,7 +91,7 @@ push_extint(struct kvm_vcpu *kc)
 	int vector;
 
 	run->request_interrupt_window = 0;
-	vector = vmm_intr_pending(kc->vcpu);
+	vector = kc->extint_held ? kc->extint : vmm_intr_pending(kc->vcpu);
 	if (vector < 0)
 		return (0);
 	/* Both are KVM's word of the last exit. */
@@ -99,11 +99,24 @@ push_extint(struct kvm_vcpu *kc)
 		run->request_interrupt_window = 1;
 		return (0);
 	}
-	vmm_intr_accepted(kc->vcpu, vector);
+	if (!kc->extint_held)
+		vmm_intr_accepted(kc->vcpu, vector);
+	kc->extint_held = false;
 	intr.irq = (uint32_t)vector;
 	run->ready_for_interrupt_injection = 0;
-	if (KVM_IOCTL(kc->fd, KVM_INTERRUPT, &intr) < 0)
+	if (ioctl(kc->fd, KVM_INTERRUPT, &intr) == 0)
+		return (0);
+	if (errno != EEXIST) {
+		vmm_log("KVM_INTERRUPT: %s", strerror(errno));
 		return (errno);
+	}
+	/*
+	 * A kick came before KVM could deliver the one before, of which it
+	 * does not tell.  The 8259 has let go of this one: keep it.
+	 */
+	kc->extint = (uint8_t)vector;
+	kc->extint_held = true;
+	run->request_interrupt_window = 1;
 	return (0);
 }
 
@@ -273,6 +286,7 @@ kvm_event_reset(struct kvm_vcpu *kc)
 	if (KVM_IOCTL(kc->fd, KVM_SET_MP_STATE, &mp) < 0)
 		return (errno);
 	kc->run->request_interrupt_window = 0;
+	kc->extint_held = false;
 	atomic_fetch_and(&kc->kv->deaf, ~(1ULL << kc->id));
 	return (0);
 }

@@ -94,6 +94,9 @@ struct kvm_vcpu {
 	bool located;		  /* owed_exit says where it stands */
 	uint32_t io_done;	  /* elements of a string access */
 
+	bool extint_held; /* `extint` waits for KVM to take it */
+	uint8_t extint;
+
 	bool cap_mtrap, cap_bpt, cap_halt, cap_pause, cap_maskintr;
 	uint64_t debug_dr[4], debug_dr7; /* the debugger's */
 

@@ -424,7 +424,9 @@ exit_stepped(struct kvm_vcpu *kc, struct vm_exit *vme)
 /*
  * Look at what is pending.  True: *vme is an exit.  An access in hand is
  * finished first, so that whoever looks at the vCPU next sees whole
- * instructions; that may bring an exit of its own, which goes first.
+ * instructions; that may bring an exit of its own, which goes first.  A vCPU
+ * about to leave is given no event: what KVM has taken in hand but not
+ * delivered does not show in its state.
  */
 static bool
 before_run(struct kvm_vcpu *kc, struct vm_exit *vme, int *error)
@@ -433,23 +435,18 @@ before_run(struct kvm_vcpu *kc, struct vm_exit *vme, int *error)
 	uint32_t bits;
 
 	bits = atomic_load(vcpu_pending(kc->vcpu));
-	if (bits == 0)
-		return (false);
-	if ((bits & (VCPU_EV_EVENT | VCPU_EV_BACKEND)) != 0) {
-		*error = kvm_event_push(kc);
-		if (*error != 0)
+	if ((bits & VCPU_EV_LEAVE) != 0) {
+		if (kc->unfinished) {
+			only_finish(kc);
 			return (false);
-		bits = atomic_load(vcpu_pending(kc->vcpu));
+		}
+		regs = kvm_regs(kc);
+		vmm_exit_pending(kc->vcpu, regs != NULL ? regs->rip : 0, vme);
+		return (true);
 	}
-	if ((bits & VCPU_EV_LEAVE) == 0)
-		return (false);
-	if (kc->unfinished) {
-		only_finish(kc);
-		return (false);
-	}
-	regs = kvm_regs(kc);
-	vmm_exit_pending(kc->vcpu, regs != NULL ? regs->rip : 0, vme);
-	return (true);
+	if ((bits & (VCPU_EV_EVENT | VCPU_EV_BACKEND)) != 0)
+		*error = kvm_event_push(kc);
+	return (false);
 }
 
 /* KVM_RUN until there is an exit for the caller, or an error. */
