@@ -145,7 +145,7 @@ put(struct gen *g, uint64_t v, unsigned n)
 static void
 choose_prefixes(struct enc *e)
 {
-	static const uint8_t legacy[] = { 0x26, 0x2e, 0x36, 0x65 };
+	static const uint8_t legacy[] = { 0x26, 0x2e, 0x36, 0x64, 0x65 };
 	const struct optab *r = e->g->row;
 	bool wide = e->g->mode == N_64;
 
@@ -165,7 +165,7 @@ choose_prefixes(struct enc *e)
 	if (r->attr & A_REP)
 		e->rep = below(2) ? 0 : below(2) ? 0xf3 : 0xf2;
 	if (below(4) == 0)
-		e->segov = wide ? 0x65 : legacy[below(4)];
+		e->segov = wide ? 0x65 : legacy[below(5)];
 	if (wide && below(3) != 0)
 		e->rex = (uint8_t)(0x40 | below(16));
 	if (wide && (r->attr & A_F64))
@@ -316,7 +316,7 @@ target(const struct enc *e)
 	}
 	if (below(2))
 		off &= ~15ull;
-	if (e->g->mode == N_32 || (e->g->mode == N_64 && e->segov != 0x65))
+	if ((e->g->mode == N_32 || e->g->mode == N_64) && e->segov != 0x65)
 		off += ARENA;
 	return (off);
 }

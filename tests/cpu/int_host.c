@@ -440,7 +440,8 @@ one_case(struct gen *g, bool fuse)
 		if ((how == DEAD && host.vector >= 0) ||
 		    ((how == BOUND || how == FUSED) && !fuse) ||
 		    (how >= CODE &&
-			(g->mode != N_64 || cpu->core->jit == NULL)) ||
+			((g->mode != N_64 && g->mode != N_32) ||
+			    cpu->core->jit == NULL)) ||
 		    !prepare(g, how, rec, n))
 			continue;
 		code = how >= CODE;
@@ -506,11 +507,15 @@ main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "blocks") == 0) {
 		if (cpu->core->jit == NULL)
 			return (77);
-		cpu_mode(N_64);
-		return (jit_sequences(cpu,
-		    argc > 2 ? strtoul(argv[2], NULL, 0) : 20000,
-		    argc > 3 ? strtoul(argv[3], NULL, 0) : 1, cpu_run_at,
-		    tlb_hit, tlb_miss));
+		for (int m = N_64; m <= N_32; m++) {
+			cpu_mode((enum nmode)m);
+			if (jit_sequences(cpu, (enum nmode)m,
+				argc > 2 ? strtoul(argv[2], NULL, 0) : 20000,
+				argc > 3 ? strtoul(argv[3], NULL, 0) : 1,
+				cpu_run_at, tlb_hit, tlb_miss) != 0)
+				return (1);
+		}
+		return (0);
 	}
 	for (size_t i = 0; i < optab_int_n; i++) {
 		g.row = &optab_int[i];

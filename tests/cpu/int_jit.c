@@ -33,6 +33,7 @@ rnd(void)
 struct seq {
 	uint8_t bytes[SEQ_MAX * 80 + 16];
 	unsigned len, n;
+	enum nmode mode;
 	struct soft_dec d[BLOCK_MAX];
 	struct insn rec[BLOCK_MAX + 1];
 	uint32_t flmask;
@@ -41,10 +42,13 @@ struct seq {
 static void
 seq_move(struct seq *s, unsigned r, uint64_t v)
 {
-	s->bytes[s->len++] = (uint8_t)(0x48 | r >> 3);
+	const unsigned n = s->mode == N_64 ? 8 : 4;
+
+	if (s->mode == N_64)
+		s->bytes[s->len++] = (uint8_t)(0x48 | r >> 3);
 	s->bytes[s->len++] = (uint8_t)(0xb8 | (r & 7));
-	memcpy(s->bytes + s->len, &v, 8);
-	s->len += 8;
+	memcpy(s->bytes + s->len, &v, n);
+	s->len += n;
 }
 
 /* One instruction of a random row, its operands first; true: the last. */
@@ -58,7 +62,7 @@ seq_add(struct seq *s, struct softcpu *cpu)
 
 	do {
 		g.row = &optab_int[rnd() % optab_int_n];
-		g.mode = N_64;
+		g.mode = s->mode;
 	} while (!gen_applies(&g));
 	memset(&ctx, 0, sizeof(ctx));
 	gen_case(&g, &ctx);
@@ -85,12 +89,13 @@ seq_add(struct seq *s, struct softcpu *cpu)
 }
 
 static bool
-seq_make(struct seq *s, struct softcpu *cpu)
+seq_make(struct seq *s, enum nmode mode, struct softcpu *cpu)
 {
 	unsigned at = 0;
 	bool end = false;
 
 	memset(s, 0, sizeof(*s));
+	s->mode = mode;
 	for (unsigned i = 0; i < 1 + rnd() % SEQ_MAX && !end; i++)
 		end = seq_add(s, cpu);
 	while (at < s->len) {
@@ -155,8 +160,8 @@ seq_vague(const struct seq *s)
 }
 
 int
-jit_sequences(struct softcpu *cpu, unsigned long rounds, uint64_t seed,
-    jit_runner run, struct tlbe *hit, struct tlbe *miss)
+jit_sequences(struct softcpu *cpu, enum nmode mode, unsigned long rounds,
+    uint64_t seed, jit_runner run, struct tlbe *hit, struct tlbe *miss)
 {
 	struct nctx in, a, b;
 	struct insn *first;
@@ -167,7 +172,7 @@ jit_sequences(struct softcpu *cpu, unsigned long rounds, uint64_t seed,
 	for (unsigned long r = 0; r < rounds; r++) {
 		unsigned boff = (unsigned)(rnd() % (4096 - sizeof(s.bytes)));
 
-		if (!seq_make(&s, cpu) || seq_vague(&s))
+		if (!seq_make(&s, mode, cpu) || seq_vague(&s))
 			continue;
 		for (unsigned i = 0; i < DATA_LEN; i++)
 			mem_in[i] = (uint8_t)rnd();
@@ -196,7 +201,7 @@ jit_sequences(struct softcpu *cpu, unsigned long rounds, uint64_t seed,
 				seq_report(&s, &in, &a, &b);
 		}
 	}
-	printf("%lu sequences, %lu translated, %lu failures\n", rounds, made,
-	    fails);
+	printf("%s-bit: %lu sequences, %lu translated, %lu failures\n",
+	    mode == N_64 ? "64" : "32", rounds, made, fails);
 	return (fails != 0 || made < rounds / 4);
 }

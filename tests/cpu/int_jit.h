@@ -7,8 +7,8 @@
 
 typedef void (*jit_runner)(struct insn *rec, struct nctx *c, unsigned boff);
 
-int jit_sequences(struct softcpu *cpu, unsigned long rounds, uint64_t seed,
-    jit_runner run, struct tlbe *hit, struct tlbe *miss);
+int jit_sequences(struct softcpu *cpu, enum nmode mode, unsigned long rounds,
+    uint64_t seed, jit_runner run, struct tlbe *hit, struct tlbe *miss);
 /* int_host.c: the record behind a block. */
 void jit_end_record(struct insn *rec, unsigned off);
 

@@ -20,6 +20,7 @@
 #define SEL_DATA16 0x17u
 #define SEL_CODE32 0x1fu
 #define SEL_DATA32 0x27u
+#define SEL_BASE32 0x2fu /* to 4 GiB from a base, as thread-local data is */
 #define PAD_OFF 0xe00u /* 64-bit landing pads, from CODE_OFF */
 
 static const struct nseg segs[N_MODES][6] = {
@@ -31,7 +32,7 @@ static const struct nseg segs[N_MODES][6] = {
 	[N_32] = {
 		{0x2b, 0, ~0u, 0xc0f3}, {0x23, 0, ~0u, 0xc0fb},
 		{0x2b, 0, ~0u, 0xc0f3}, {0x2b, 0, ~0u, 0xc0f3},
-		{0, 0, 0, 0x10000}, {0, 0, 0, 0x10000},
+		{0, 0, 0, 0x10000}, {SEL_BASE32, ARENA, ~0u, 0xc0f3},
 	},
 	[N_32SEG] = {
 		{SEL_DATA32, ARENA, DATA_LEN - 1, 0x40f3},
@@ -198,6 +199,7 @@ ldt_entry(unsigned sel, bool code, bool wide, unsigned limit)
 	d.entry_number = sel >> 3;
 	d.base_addr = (unsigned)ARENA;
 	d.limit = limit;
+	d.limit_in_pages = limit > 0xffff;
 	d.seg_32bit = wide;
 	d.contents = code ? 2 : 0;
 	d.useable = 1;
@@ -243,7 +245,8 @@ native_init(void)
 	return (ldt_entry(SEL_CODE16, true, false, 0xffff) &&
 	    ldt_entry(SEL_DATA16, false, false, DATA_LEN - 1) &&
 	    ldt_entry(SEL_CODE32, true, true, 0xffff) &&
-	    ldt_entry(SEL_DATA32, false, true, DATA_LEN - 1));
+	    ldt_entry(SEL_DATA32, false, true, DATA_LEN - 1) &&
+	    ldt_entry(SEL_BASE32, false, true, 0xfffff));
 }
 
 const struct nseg *

@@ -139,6 +139,12 @@ a_lea(struct jb *t, unsigned dst, unsigned base, int32_t disp)
 {
 	a_rm(t, 8, 0x8d, dst, base, disp);
 }
+/* The same of a guest's address: 32 bits in 32-bit code. */
+static inline void
+a_leaw(struct jb *t, unsigned dst, unsigned base, int32_t disp)
+{
+	a_rm(t, jb_word(t), 0x8d, dst, base, disp);
+}
 static inline void
 a_imm64(struct jb *t, unsigned dst, uint64_t v)
 {

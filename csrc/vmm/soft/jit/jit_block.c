@@ -227,7 +227,12 @@ jb_mem_ok(const struct jb *t)
 	/* RIP-relative: counted from the page, not from the block. */
 	if (in->base == R_BLOCK && in->disp > INT32_MAX - (int)PAGE_SIZE)
 		return (false);
-	return (in->amode == AM_64 && in->index <= R_ZERO);
+	/* Of segments with a base, those that systems keep their data in. */
+	if (in->amode == AM_SLOW &&
+	    ((t->b->mode & MODE_64) || t->d[t->k].asize != 4 ||
+		(in->seg != S_FS && in->seg != S_GS)))
+		return (false);
+	return (in->index <= R_ZERO);
 }
 
 /* H_ADDR = offset of the operand; flags stay. */
@@ -246,7 +251,7 @@ jb_lin(struct jb *t, unsigned scratch)
 		base = jb_src(t, in->base, H_ADDR);
 	if (in->index < 16)
 		index = jb_src(t, in->index, scratch);
-	a_rx(t, 8, 0x8d, H_ADDR, base, index, in->scale, disp);
+	a_rx(t, t->d[t->k].asize, 0x8d, H_ADDR, base, index, in->scale, disp);
 }
 
 /*
@@ -276,23 +281,59 @@ jb_probe(struct jb *t, unsigned size, bool write, bool leave)
 }
 _Static_assert(sizeof(struct tlbe) == 32, "the probe's shifts");
 
-/* H_ADDR = linear address of the operand; flags stay. */
+/*
+ * A segment of 32-bit code with a base: taken when it is writable, expands
+ * up, ends at 4 GiB, and the operand does, too.
+ */
+static void
+jb_segment32(struct jb *t, unsigned size)
+{
+	const int32_t seg = OFF_CPU(seg) +
+	    (int32_t)sizeof(struct softseg) * t->in[t->k].seg;
+
+	jb_clobber(t);
+	a_rm(t, 4, 0x8b, H_AX, H_CPU,
+	    seg + (int32_t)offsetof(struct softseg, attr));
+	a_rr(t, 4, 0x81, 4, H_AX);
+	a_le(t, SEG_UNUSABLE | 0x1e, 4);
+	a_rr(t, 4, 0x83, 7, H_AX);
+	a_byte(t, 0x12);
+	jb_slow_if(t, C_NZ);
+	a_rm(t, 4, 0x83, 7, H_CPU,
+	    seg + (int32_t)offsetof(struct softseg, limit));
+	a_byte(t, 0xff);
+	jb_slow_if(t, C_NZ);
+	a_rr(t, 4, 0x83, 7, H_ADDR);
+	a_byte(t, (unsigned)-(int)size & 0xff);
+	jb_slow_if(t, C_A);
+}
+
+/* From the operand's offset in H_ADDR to its linear address. */
 void
-jb_addr(struct jb *t)
+jb_segment(struct jb *t, unsigned size)
 {
 	const struct insn *in = &t->in[t->k];
 
+	if (in->amode == AM_FLAT32 || in->seg == S_FLAT)
+		return;
+	if (in->amode == AM_SLOW)
+		jb_segment32(t, size);
+	a_load(t, H_TMP, OFF_CPU(segbase) + 8 * in->seg);
+	a_rx(t, jb_word(t), 0x8d, H_ADDR, H_ADDR, H_TMP, 0, 0);
+}
+
+/* H_ADDR = linear address of an operand of (size) bytes. */
+void
+jb_addr(struct jb *t, unsigned size)
+{
 	jb_lin(t, H_TMP);
-	if (in->seg != S_FLAT) {
-		a_load(t, H_TMP, OFF_CPU(segbase) + 8 * in->seg);
-		a_rx(t, 8, 0x8d, H_ADDR, H_ADDR, H_TMP, 0, 0);
-	}
+	jb_segment(t, size);
 }
 
 void
 jb_mem(struct jb *t, unsigned size, bool write)
 {
-	jb_addr(t);
+	jb_addr(t, size);
 	jb_probe(t, size, write, false);
 }
 

@@ -437,6 +437,17 @@ op_count(struct softcpu *cpu, const struct insn *in)
 	op(cpu, in);
 }
 
+/* 64-bit code, or 32-bit code and stack in segments that start at 0. */
+static bool
+jit_mode(uint32_t mode)
+{
+	const uint32_t flat =
+	    MODE_PROT | MODE_CS32 | MODE_SS32 | MODE_FLAT | MODE_CSFLAT;
+
+	return ((mode & MODE_TF) == 0 &&
+	    ((mode & MODE_64) != 0 || (mode & flat) == flat));
+}
+
 /* A new block: count its entries if it may ever be translated. */
 void
 jit_block(struct softcpu *cpu, struct block *b)
@@ -446,8 +457,7 @@ jit_block(struct softcpu *cpu, struct block *b)
 	if (j == NULL)
 		return;
 	b->tcode = j->rx + j->plain;
-	if (!(b->mode & MODE_64) || (b->mode & MODE_TF) || b->gpa2 != 0 ||
-	    b->count == 0 || decode_unblocks(b->insn[0].op))
+	if (!jit_mode(b->mode) || b->gpa2 != 0 || b->count == 0 || decode_unblocks(b->insn[0].op))
 		return;
 	*jit_first_op(b) = b->insn[0].op;
 	b->insn[0].op = op_count;

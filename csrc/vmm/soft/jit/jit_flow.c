@@ -10,11 +10,26 @@
 #define G_SP 4u
 
 /*
- * Go (dist) bytes on from the block's start.  (check): bit 47 must not turn
- * over on the way, or the target is not canonical.
+ * The target (off) bytes from the page must be canonical: bit 47 may not
+ * turn over on the way.  H_ADDR = the page.
  */
 static void
-go(struct jb *t, int64_t dist, bool check)
+check_distance(struct jb *t, int64_t off)
+{
+	a_load(t, H_ADDR, OFF_CPU(jit_page));
+	a_lea(t, H_AX, H_ADDR, (int32_t)off);
+	a_rr(t, 8, 0x33, H_AX, H_ADDR);
+	a_rr(t, 8, 0x0fba, 4, H_AX);
+	a_byte(t, 47);
+	jb_leave_if(t, C_B);
+}
+
+/*
+ * Go (dist) bytes on from the block's start.  (jump): not just on to the next
+ * instruction; the target is checked, or cut to 32 bits.
+ */
+static void
+go(struct jb *t, int64_t dist, bool jump)
 {
 	int64_t off = (int64_t)t->boff + dist;
 
@@ -22,16 +37,14 @@ go(struct jb *t, int64_t dist, bool check)
 		jb_link(t, (uint32_t)off);
 		return;
 	}
-	a_load(t, H_ADDR, OFF_CPU(jit_page));
-	if (check)
-		a_mov(t, H_AX, H_ADDR);
-	a_lea(t, H_ADDR, H_ADDR, (int32_t)off);
-	if (check) {
-		a_rr(t, 8, 0x33, H_AX, H_ADDR);
-		a_rr(t, 8, 0x0fba, 4, H_AX);
-		a_byte(t, 47);
-		jb_leave_if(t, C_B);
-	}
+	if (jump && jb_word(t) == 8)
+		check_distance(t, off);
+	else
+		a_load(t, H_ADDR, OFF_CPU(jit_page));
+	if (jump)
+		a_leaw(t, H_ADDR, H_ADDR, (int32_t)off);
+	else
+		a_lea(t, H_ADDR, H_ADDR, (int32_t)off);
 	a_jump_to(t, t->j->lookup);
 }
 
@@ -39,6 +52,8 @@ go(struct jb *t, int64_t dist, bool check)
 static void
 check_canonical(struct jb *t, unsigned h)
 {
+	if (jb_word(t) != 8)
+		return;
 	a_mov(t, H_AX, h);
 	a_rr(t, 8, 0xc1, 4, H_AX);
 	a_byte(t, 16);
@@ -74,18 +89,19 @@ flow_jcc(struct jb *t)
 	return (true);
 }
 
-/* The return address to [rSP - 8]; H_ADDR and rax are used. */
+/* The return address to the stack; H_ADDR and rax are used. */
 static void
 push_return(struct jb *t)
 {
 	const struct insn *in = &t->in[t->k];
+	const unsigned w = jb_word(t);
 
-	a_lea(t, H_ADDR, jit_host[G_SP], -8);
-	jb_probe(t, 8, true, true);
+	a_leaw(t, H_ADDR, jit_host[G_SP], -(int32_t)w);
+	jb_probe(t, w, true, true);
 	a_load(t, H_AX, OFF_CPU(jit_page));
 	a_lea(t, H_AX, H_AX, (int32_t)(t->boff + in->off + in->len));
-	a_rm(t, 8, 0x89, H_AX, H_ADDR, 0);
-	a_lea(t, jit_host[G_SP], jit_host[G_SP], -8);
+	a_rm(t, w, 0x89, H_AX, H_ADDR, 0);
+	a_leaw(t, jit_host[G_SP], jit_host[G_SP], -(int32_t)w);
 }
 
 static bool
@@ -96,17 +112,11 @@ flow_call_near(struct jb *t)
 	if (!dist_ok(t, &dist))
 		return (false);
 	off = (int64_t)t->boff + dist;
-	if (off < 0 || off >= (int64_t)PAGE_SIZE) {
-		/* The target's check comes before the push. */
-		a_load(t, H_ADDR, OFF_CPU(jit_page));
-		a_lea(t, H_AX, H_ADDR, (int32_t)off);
-		a_rr(t, 8, 0x33, H_AX, H_ADDR);
-		a_rr(t, 8, 0x0fba, 4, H_AX);
-		a_byte(t, 47);
-		jb_leave_if(t, C_B);
-	}
+	/* The target's check comes before the push. */
+	if (jb_word(t) == 8 && (off < 0 || off >= (int64_t)PAGE_SIZE))
+		check_distance(t, off);
 	push_return(t);
-	go(t, dist, false);
+	go(t, dist, jb_word(t) != 8);
 	return (true);
 }
 
@@ -114,9 +124,11 @@ flow_call_near(struct jb *t)
 static void
 load_target(struct jb *t)
 {
-	jb_addr(t);
-	jb_probe(t, 8, false, true);
-	a_rm(t, 8, 0x8b, H_ADDR, H_ADDR, 0);
+	const unsigned w = jb_word(t);
+
+	jb_addr(t, w);
+	jb_probe(t, w, false, true);
+	a_rm(t, w, 0x8b, H_ADDR, H_ADDR, 0);
 }
 
 /* FF /2 and /4 */
@@ -126,12 +138,13 @@ flow_indirect(struct jb *t, bool call)
 	const struct soft_dec *d = &t->d[t->k];
 	const struct insn *in = &t->in[t->k];
 
-	if (d->opsize != 8 || (d->mem && !jb_mem_ok(t)))
+	/* A segment with a base has a slow way that this could not take. */
+	if (d->mem && (!jb_mem_ok(t) || in->amode == AM_SLOW))
 		return (false);
 	if (d->mem)
 		load_target(t);
 	else
-		a_mov(t, H_ADDR, jb_src(t, in->rm, H_ADDR));
+		a_rr(t, jb_word(t), 0x8b, H_ADDR, jb_src(t, in->rm, H_ADDR));
 	check_canonical(t, H_ADDR);
 	if (call) {
 		a_rm(t, 8, 0x89, H_ADDR, H_SP, 0);
@@ -146,12 +159,13 @@ static bool
 flow_ret(struct jb *t)
 {
 	const struct insn *in = &t->in[t->k];
+	const unsigned w = jb_word(t);
 
-	a_mov(t, H_ADDR, jit_host[G_SP]);
-	jb_probe(t, 8, false, true);
-	a_rm(t, 8, 0x8b, H_ADDR, H_ADDR, 0);
+	a_rr(t, w, 0x8b, H_ADDR, jit_host[G_SP]);
+	jb_probe(t, w, false, true);
+	a_rm(t, w, 0x8b, H_ADDR, H_ADDR, 0);
 	check_canonical(t, H_ADDR);
-	a_lea(t, jit_host[G_SP], jit_host[G_SP], 8 + in->imm);
+	a_leaw(t, jit_host[G_SP], jit_host[G_SP], (int32_t)w + in->imm);
 	a_jump_to(t, t->j->lookup);
 	return (true);
 }
@@ -162,7 +176,7 @@ jit_flow(struct jb *t)
 	const struct soft_dec *d = &t->d[t->k];
 	int64_t dist;
 
-	if (d->row == NULL || d->lock || d->opsize != 8)
+	if (d->row == NULL || d->lock || d->opsize != jb_word(t))
 		return (false);
 	if (d->row->bind == ibind_jcc)
 		return (flow_jcc(t));

@@ -286,6 +286,23 @@ mov_mem(const struct op *o)
 	return (true);
 }
 
+/* MOV between AL, eAX and a full address. */
+static bool
+i_moffs(const struct op *o)
+{
+	struct jb *t = o->t;
+	const unsigned ax = jit_host[G_AX], b = o->size == 1 ? 0 : 1;
+	const bool load = (o->d->opcode & 2) == 0;
+
+	if (!jb_mem_ok(t))
+		return (false);
+	a_imm64(t, H_ADDR, o->in->imm64);
+	jb_segment(t, o->size);
+	jb_probe(t, o->size, !load, false);
+	a_rm(t, o->size, (load ? 0x8a : 0x88) | b, ax, H_ADDR, 0);
+	return (true);
+}
+
 static bool
 i_mov(const struct op *o)
 {
@@ -338,7 +355,9 @@ i_lea(const struct op *o)
 	struct jb *t = o->t;
 	unsigned d;
 
-	if (o->size < 4 || o->d->asize != 8 || !jb_mem_ok(t))
+	/* No segment has a part in it. */
+	if (o->size < 4 || o->d->asize < 4 || o->in->index > R_ZERO ||
+	    (o->in->base == R_BLOCK && !jb_mem_ok(t)))
 		return (false);
 	jb_lin(t, H_TMP);
 	if (o->size == 8) {
@@ -645,57 +664,57 @@ i_xadd(const struct op *o)
 static bool
 push_mem(const struct op *o)
 {
-	const unsigned sp = jit_host[G_SP];
+	const unsigned sp = jit_host[G_SP], w = o->size;
 	struct jb *t = o->t;
 
 	if (!jb_mem_ok(t))
 		return (false);
-	jb_mem(t, 8, false);
-	a_rm(t, 8, 0x8b, H_AX, H_ADDR, 0);
-	a_rm(t, 8, 0x89, H_AX, H_SP, 0);
-	a_lea(t, H_ADDR, sp, -8);
-	jb_probe(t, 8, true, false);
-	a_rm(t, 8, 0x8b, H_AX, H_SP, 0);
-	a_rm(t, 8, 0x89, H_AX, H_ADDR, 0);
-	a_lea(t, sp, sp, -8);
+	jb_mem(t, w, false);
+	a_rm(t, w, 0x8b, H_AX, H_ADDR, 0);
+	a_rm(t, w, 0x89, H_AX, H_SP, 0);
+	a_leaw(t, H_ADDR, sp, -(int32_t)w);
+	jb_probe(t, w, true, false);
+	a_rm(t, w, 0x8b, H_AX, H_SP, 0);
+	a_rm(t, w, 0x89, H_AX, H_ADDR, 0);
+	a_leaw(t, sp, sp, -(int32_t)w);
 	return (true);
 }
 
 static bool
 i_push(const struct op *o)
 {
-	const unsigned sp = jit_host[G_SP];
+	const unsigned sp = jit_host[G_SP], w = o->size;
 	struct jb *t = o->t;
 
-	if (o->size != 8)
+	if (w != jb_word(t))
 		return (false);
 	if (o->d->mem)
 		return (push_mem(o));
-	a_lea(t, H_ADDR, sp, -8);
-	jb_probe(t, 8, true, false);
+	a_leaw(t, H_ADDR, sp, -(int32_t)w);
+	jb_probe(t, w, true, false);
 	if (o->d->opcode == 0x68 || o->d->opcode == 0x6a) {
-		a_rm(t, 8, 0xc7, 0, H_ADDR, 0);
+		a_rm(t, w, 0xc7, 0, H_ADDR, 0);
 		a_le(t, (uint32_t)o->in->imm, 4);
 	} else
-		a_rm(t, 8, 0x89, jb_src(t, o->in->rm, H_TMP), H_ADDR, 0);
-	a_lea(t, sp, sp, -8);
+		a_rm(t, w, 0x89, jb_src(t, o->in->rm, H_TMP), H_ADDR, 0);
+	a_leaw(t, sp, sp, -(int32_t)w);
 	return (true);
 }
 
 static bool
 i_pop(const struct op *o)
 {
-	const unsigned sp = jit_host[G_SP];
+	const unsigned sp = jit_host[G_SP], w = o->size;
 	struct jb *t = o->t;
 	unsigned d;
 
-	if (o->d->mem || o->size != 8)
+	if (o->d->mem || w != jb_word(t))
 		return (false);
-	a_mov(t, H_ADDR, sp);
-	jb_probe(t, 8, false, false);
-	a_lea(t, sp, sp, 8);
+	a_rr(t, w, 0x8b, H_ADDR, sp);
+	jb_probe(t, w, false, false);
+	a_leaw(t, sp, sp, (int32_t)w);
 	d = jb_dst(t, o->in->rm, H_TMP);
-	a_rm(t, 8, 0x8b, d, H_ADDR, 0);
+	a_rm(t, w, 0x8b, d, H_ADDR, 0);
 	jb_put(t, o->in->rm, d);
 	return (true);
 }
@@ -703,15 +722,15 @@ i_pop(const struct op *o)
 static bool
 i_leave(const struct op *o)
 {
-	const unsigned sp = jit_host[G_SP], bp = jit_host[G_BP];
+	const unsigned sp = jit_host[G_SP], bp = jit_host[G_BP], w = o->size;
 	struct jb *t = o->t;
 
-	if (o->d->opcode != 0xc9 || o->size != 8)
+	if (o->d->opcode != 0xc9 || w != jb_word(t))
 		return (false);
-	a_mov(t, H_ADDR, bp);
-	jb_probe(t, 8, false, false);
-	a_lea(t, sp, bp, 8);
-	a_rm(t, 8, 0x8b, bp, H_ADDR, 0);
+	a_rr(t, w, 0x8b, H_ADDR, bp);
+	jb_probe(t, w, false, false);
+	a_leaw(t, sp, bp, (int32_t)w);
+	a_rm(t, w, 0x8b, bp, H_ADDR, 0);
 	return (true);
 }
 
@@ -726,6 +745,7 @@ static const struct {
 	bool (*fn)(const struct op *);
 } int_fns[] = {
 	{ ibind_mov, i_mov },
+	{ ibind_moffs, i_moffs },
 	{ ibind_alu, i_alu },
 	{ ibind_test, i_test },
 	{ ibind_lea, i_lea },

@@ -1,8 +1,8 @@
 /*
- * The translator: hot blocks of 64-bit code become host code.  csrc/README.md
- * has the picture; jit_cache.c owns memory and stubs, jit_block.c turns a
- * block's records into code, jit_int.c and jit_flow.c know the instructions,
- * jit_asm.h writes the bytes.
+ * The translator: hot blocks of 64-bit and of flat 32-bit code become host
+ * code.  csrc/README.md has the picture; jit_cache.c owns memory and stubs,
+ * jit_block.c turns a block's records into code, jit_int.c and jit_flow.c
+ * know the instructions, jit_asm.h writes the bytes.
  *
  * Registers inside translated code: r15 is the softcpu, rax r13 r14 are
  * scratch, eleven guest registers have a host register (jit_host[]), the
@@ -149,13 +149,21 @@ void jb_put(struct jb *t, unsigned g, unsigned h);
 bool jb_mem_ok(const struct jb *t);
 void jb_mem(struct jb *t, unsigned size, bool write);
 void jb_lin(struct jb *t, unsigned scratch);
-void jb_addr(struct jb *t);
+void jb_segment(struct jb *t, unsigned size); /* offset to linear */
+void jb_addr(struct jb *t, unsigned size);
 /* H_ADDR is a linear address.  leave: a miss ends the block. */
 void jb_probe(struct jb *t, unsigned size, bool write, bool leave);
 void jb_slow_if(struct jb *t, unsigned cc);
 void jb_leave_if(struct jb *t, unsigned cc); /* jcc to the interpreter */
 void jb_leave(struct jb *t);
 void jb_link(struct jb *t, uint32_t off); /* go to page offset off */
+
+/* Bytes of a stack slot, and of an address of code: 8 or 4. */
+static inline unsigned
+jb_word(const struct jb *t)
+{
+	return ((t->b->mode & MODE_64) ? 8 : 4);
+}
 
 /* ---- jit_int.c, jit_sse.c, jit_flow.c: false: not translated ---- */
 bool jit_sse(struct jb *t);

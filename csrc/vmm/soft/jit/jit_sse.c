@@ -211,7 +211,7 @@ x_put(struct jb *t, unsigned x, unsigned guest)
 static void
 x_mem(struct jb *t, const struct form *f, bool write)
 {
-	jb_addr(t);
+	jb_addr(t, f->size);
 	if (f->aligned) {
 		a_rr(t, 1, 0xf6, 0, H_ADDR);
 		a_byte(t, 15);
