@@ -21,7 +21,7 @@
 #define SEL_CODE32 0x1fu
 #define SEL_DATA32 0x27u
 #define SEL_BASE32 0x2fu /* to 4 GiB from a base, as thread-local data is */
-#define PAD_OFF 0xe00u /* 64-bit landing pads, from CODE_OFF */
+#define PAD_OFF 0xe00u	 /* 64-bit landing pads, from CODE_OFF */
 
 static const struct nseg segs[N_MODES][6] = {
 	[N_64] = {

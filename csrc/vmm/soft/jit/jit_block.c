@@ -288,8 +288,8 @@ _Static_assert(sizeof(struct tlbe) == 32, "the probe's shifts");
 static void
 jb_segment32(struct jb *t, unsigned size)
 {
-	const int32_t seg = OFF_CPU(seg) +
-	    (int32_t)sizeof(struct softseg) * t->in[t->k].seg;
+	const int32_t seg =
+	    OFF_CPU(seg) + (int32_t)sizeof(struct softseg) * t->in[t->k].seg;
 
 	jb_clobber(t);
 	a_rm(t, 4, 0x8b, H_AX, H_CPU,

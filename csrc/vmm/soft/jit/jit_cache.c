@@ -457,7 +457,8 @@ jit_block(struct softcpu *cpu, struct block *b)
 	if (j == NULL)
 		return;
 	b->tcode = j->rx + j->plain;
-	if (!jit_mode(b->mode) || b->gpa2 != 0 || b->count == 0 || decode_unblocks(b->insn[0].op))
+	if (!jit_mode(b->mode) || b->gpa2 != 0 || b->count == 0 ||
+	    decode_unblocks(b->insn[0].op))
 		return;
 	*jit_first_op(b) = b->insn[0].op;
 	b->insn[0].op = op_count;
