@@ -197,9 +197,9 @@ def test_a_pause_waits_for_an_access_in_hand(vm_factory: Factory, backend: str) 
 
     thread = Thread(target=serve)
     thread.start()
-    Timer(0.3, served.set).start()
     while vcpu.get_register(Reg.RIP) == CODE:
         time.sleep(0.001)
+    Timer(0.3, served.set).start()
     began = time.monotonic()
     vm.pause()
     assert time.monotonic() - began > 0.1
