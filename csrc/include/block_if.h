@@ -1,6 +1,6 @@
 /*
- * The shared back end of disks: an image, and threads that do the requests
- * of one device model.
+ * The shared back end of disks: an image, and threads or a ring of the kernel
+ * that do the requests of one device model.
  */
 #ifndef _BLOCK_IF_H_
 #define _BLOCK_IF_H_
@@ -35,6 +35,7 @@ struct blockif_req {
 	/* The back end's, from the start until the callback runs. */
 	TAILQ_ENTRY(blockif_req) br_link;
 	int br_op;
+	int br_fd;
 };
 
 typedef void blockif_resize_cb(
@@ -63,6 +64,8 @@ bool blockif_is_ro(struct blockif_ctxt *bc);
 bool blockif_candelete(struct blockif_ctxt *bc);
 /* What was deleted reads as zeroes. */
 bool blockif_delete_zeroes(struct blockif_ctxt *bc);
+/* Who does transfers: "threads" or "io_uring". */
+const char *blockif_engine(struct blockif_ctxt *bc);
 int blockif_bootindex(struct blockif_ctxt *bc); /* -1: none given */
 
 /*

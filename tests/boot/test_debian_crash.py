@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from support import debroot, server
+from support import debroot, server, serverdisk
 from support.guestfiles import GuestUnavailableError
 from support.machine import Machine, SilentConsoleError
+from support.serverdisk import Form
 
 CACHE = Path(__file__).parents[2] / "build" / "guest"
 SYNCED = re.compile(r"SYNCED (\d+)\.")
@@ -62,28 +63,19 @@ def kill_while_writing(machine: Machine, moment: float) -> int:
     return int(SYNCED.findall(machine.output)[-1])
 
 
-def all_there(disk: Path, last: int, out: Path) -> int:
-    """Check every record up to the last printed; return the count of them."""
+def all_there(form: Form, image: Path, last: int) -> tuple[int, int]:
+    """Check every record up to the last printed; return how many, and their length."""
+    serverdisk.check(form, image, leaks=True)
+    disk = serverdisk.as_raw(form, image)
     repaired(disk)
-    data = server.host_copy(disk, "/srv/log", out)
+    data = server.host_copy(disk, "/srv/log", disk.with_suffix(".log"))
     count, length = debroot.records(data)
     assert count > last, f"record {last} was synced; {count} are whole"
-    # The log goes on behind its last whole record: what a crash left is cut.
-    subprocess.run(
-        ["/sbin/debugfs", "-w", "-R", f"sif /srv/log size {length}", disk],
-        check=True,
-        capture_output=True,
-    )
-    return count
+    return count, length
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", server.DISKS)
-def test_synced_records_survive_a_kill(
-    guest: debroot.Debian, tmp_path: Path, kind: str
-) -> None:
-    disk = debroot.copy(debroot.raw_disk(guest), tmp_path / "disk.img")
-    script = tmp_path / "short"
+def write_script(disk: Path, script: Path) -> None:
+    """Put the short init into a disk that no guest uses."""
     script.write_text(SHORT)
     for command in (
         "write {} /usr/local/sbin/short",
@@ -91,25 +83,42 @@ def test_synced_records_survive_a_kill(
     ):
         argv = ["/sbin/debugfs", "-w", "-R", command.format(script), str(disk)]
         subprocess.run(argv, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [*serverdisk.RAW, serverdisk.QCOW2[0]], ids=str)
+def test_synced_records_survive_a_kill(
+    guest: debroot.Debian, tmp_path: Path, form: Form
+) -> None:
+    raw = debroot.copy(debroot.raw_disk(guest), tmp_path / "raw.img")
+    write_script(raw, tmp_path / "short")
+    disk = serverdisk.from_raw(form, raw, tmp_path / "disk.img")
     with Machine(tmp_path / "vmm") as machine:
-        options = {"cmdline": "init=/usr/local/sbin/short -- 0", "log_in": False}
-        server.boot(machine, guest, kind, disk, **options)
+        server.boot(
+            *(machine, guest, form.kind, disk),
+            cmdline="init=/usr/local/sbin/short -- 0",
+            options=form.options,
+            log_in=False,
+        )
         last = kill_while_writing(machine, random.uniform(0.2, 3))
-    all_there(disk, last, tmp_path / "log")
+    all_there(form, disk, last)
 
 
 @pytest.mark.slow
 @pytest.mark.hours
-@pytest.mark.parametrize("kind", server.DISKS)
-def test_twenty_kills(guest: debroot.Debian, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("form", serverdisk.FORMS, ids=str)
+def test_twenty_kills(guest: debroot.Debian, tmp_path: Path, form: Form) -> None:
     """The same disk crashes under the whole system, again and again."""
-    disk = debroot.copy(debroot.raw_disk(guest), tmp_path / "disk.img")
-    count = 0
+    raw = debroot.raw_disk(guest)
+    disk = serverdisk.from_raw(form, raw, tmp_path / "disk.img")
+    count = length = 0
     for turn in range(20):
         with Machine(tmp_path / f"vmm{turn}") as machine:
-            server.boot(machine, guest, kind, disk)
+            server.boot(machine, guest, form.kind, disk, options=form.options)
+            # The log goes on behind its last whole record.
+            machine.shell(f"touch /srv/log; truncate -s {length} /srv/log; sync")
             machine.send(f"{LOAD} cd; recorder /srv/log {count}\n")
             moment = random.uniform(0.1, 12)
             last = kill_while_writing(machine, moment)
-        count = all_there(disk, last, tmp_path / "log")
-        print(f"{kind} turn {turn}: {moment:.2f} s, {last} printed, {count} there")
+        count, length = all_there(form, disk, last)
+        print(f"{form} turn {turn}: {moment:.2f} s, {last} printed, {count} there")

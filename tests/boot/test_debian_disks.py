@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from support import debroot, firmware, server
+from support import debroot, firmware, server, serverdisk
 from support.guestfiles import GuestUnavailableError
 from support.machine import Machine
+from support.serverdisk import Form
 
 CACHE = Path(__file__).parents[2] / "build" / "guest"
 #: Sizes from a sector up, four jobs that own a quarter of the disk each; what
@@ -54,30 +55,42 @@ def run_fio(machine: Machine, device: str, seconds: int) -> None:
     assert not re.search(r"verify:|err= *[1-9]|fio: .*error", said), said
 
 
-def same_on_host(machine: Machine, device: str, image: Path) -> None:
-    """Compare a device, read in the guest, with its image, read here."""
+def sum_in_guest(machine: Machine, device: str) -> str:
+    """Return the MD5 of a device, read in the guest."""
     said = machine.shell(f"sync; dd if={device} bs=1M iflag=direct | md5sum", 300)
     found = re.search(r"\b[0-9a-f]{32}\b", said)
     assert found, said
-    assert found[0] == hashlib.md5(image.read_bytes()).hexdigest()
-    assert any(image.read_bytes())
+    return found[0]
+
+
+def same_on_host(guests: str, image: Path) -> None:
+    """Compare a device's MD5 with its image, read here."""
+    data = image.read_bytes()
+    assert guests == hashlib.md5(data).hexdigest()
+    assert any(data)
 
 
 @pytest.mark.slow
 @pytest.mark.hours
-@pytest.mark.parametrize("kind", server.DISKS)
-def test_ten_minutes_of_fio(guest: debroot.Debian, tmp_path: Path, kind: str) -> None:
-    disk = debroot.copy(debroot.raw_disk(guest), tmp_path / "disk.img")
-    extra = extra_disk(tmp_path / "extra.img")
-    device = f"/dev/{SECOND[kind]}"
+@pytest.mark.parametrize("form", serverdisk.FORMS, ids=str)
+def test_ten_minutes_of_fio(guest: debroot.Debian, tmp_path: Path, form: Form) -> None:
+    root = debroot.raw_disk(guest)
+    disk = serverdisk.from_raw(form, root, tmp_path / "disk.img")
+    extra = serverdisk.empty(form, tmp_path / "extra.img", EXTRA)
+    device = f"/dev/{SECOND[form.kind]}"
     with Machine(tmp_path / "vmm") as machine:
-        server.boot(machine, guest, kind, disk, "-s", f"5,{kind},{extra}")
+        more = ("-s", f"5,{form.slot(extra)}")
+        server.boot(machine, guest, form.kind, disk, *more, options=form.options)
         run_fio(machine, device, 600)
         print(machine.output[-3000:])
-        same_on_host(machine, device, extra)
+        written = sum_in_guest(machine, device)
+        check_trim(machine, disk)
         server.check_log(machine)
         server.power_off(machine)
-    server.check_clean(disk)
+    for image in (disk, extra):
+        serverdisk.check(form, image)
+    server.check_clean(serverdisk.as_raw(form, disk))
+    same_on_host(written, serverdisk.as_raw(form, extra))
 
 
 #: What lspci, nvme and hdparm say of each kind, as patterns.
@@ -181,7 +194,7 @@ def test_a_server_on_its_disk(guest: debroot.Debian, tmp_path: Path, kind: str) 
         check_identity(machine, kind, disk)
         check_trim(machine, disk)
         run_fio(machine, device, 20)
-        same_on_host(machine, device, extra)
+        same_on_host(sum_in_guest(machine, device), extra)
         server.check_log(machine)
         server.power_off(machine)
     server.check_clean(disk)

@@ -39,13 +39,15 @@ def boot(
     disk: Path,
     *args: str,
     cmdline: str = "",
+    options: str = "",
     log_in: bool = True,
 ) -> None:
     """Start the server from a disk that is one file system, by bhyveload."""
     words = f"console=ttyS0 quiet root=/dev/{DISKS[kind]} ro {cmdline}"
     images = ("--kernel", str(guest.kernel), "--initrd", str(guest.initrd))
     machine.load("-m", MEMORY, *images, "--cmdline", words)
-    machine.start("-m", MEMORY, *args, slots=(*SLOTS, "-s", f"4,{kind},{disk}"))
+    slot = f"4,{kind},{disk}{options}"
+    machine.start("-m", MEMORY, *args, slots=(*SLOTS, "-s", slot))
     if log_in:
         login(machine)
 

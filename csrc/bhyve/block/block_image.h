@@ -27,6 +27,12 @@ struct blk_ops {
 	/* A read that waits for no device; EAGAIN: it would.  May be NULL. */
 	int (*bo_tryread)(struct blk_image *bi, const struct iovec *iov,
 	    int niov, int64_t offset, size_t len);
+	/*
+	 * The descriptor of a file in which this transfer is one call of the
+	 * system at the same offset; -1: it is more.  May be NULL.
+	 */
+	int (*bo_plain)(struct blk_image *bi, const struct iovec *iov, int niov,
+	    int64_t offset, size_t len);
 	/* All that was written before is on stable storage. */
 	int (*bo_flush)(struct blk_image *bi);
 	/* The range is not needed; it reads as zeroes if bi_zeroes. */
@@ -46,6 +52,7 @@ struct blk_image {
 	bool bi_rdonly;
 	bool bi_candelete;
 	bool bi_zeroes; /* what was deleted reads as zeroes */
+	bool bi_direct; /* transfers go past the page cache */
 	bool bi_isblk;	/* a block device: bi_sectsz is its smallest one */
 	int bi_sectsz, bi_psectsz, bi_psectoff;
 	int bi_unit;	 /* what is deleted at once; 0: a physical sector */

@@ -24,8 +24,9 @@
 struct blk_raw {
 	struct blk_image r_image;
 	int r_fd;
-	int r_direct_fd; /* with O_DIRECT, or -1 */
-	int r_direct_align;
+	int r_direct_fd;    /* with O_DIRECT, or -1 */
+	int r_direct_align; /* of offsets and lengths */
+	int r_direct_mem;   /* of buffers */
 };
 
 static struct blk_raw *
@@ -173,22 +174,36 @@ buffers_aligned(const struct iovec *iov, int niov, int align)
 	return ((bits & (uintptr_t)(align - 1)) == 0);
 }
 
+/* Parts of the alignment unit go through the page cache. */
+static bool
+goes_direct(const struct blk_raw *r, int64_t offset, size_t len)
+{
+	return (r->r_direct_fd >= 0 &&
+	    ((offset | (int64_t)len) & (r->r_direct_align - 1)) == 0);
+}
+
+static int
+raw_plain(struct blk_image *bi, const struct iovec *iov, int niov,
+    int64_t offset, size_t len)
+{
+	struct blk_raw *r = to_raw(bi);
+
+	if (!goes_direct(r, offset, len))
+		return (r->r_fd);
+	return (
+	    buffers_aligned(iov, niov, r->r_direct_mem) ? r->r_direct_fd : -1);
+}
+
 static int
 raw_transfer(struct blk_image *bi, bool write, const struct iovec *iov,
     int niov, int64_t offset, size_t len)
 {
-	struct blk_raw *r = to_raw(bi);
 	int fd;
 
-	fd = r->r_fd;
-	/* Parts of the alignment unit go through the page cache. */
-	if (r->r_direct_fd >= 0 &&
-	    ((offset | (int64_t)len) & (r->r_direct_align - 1)) == 0) {
-		if (!buffers_aligned(iov, niov, r->r_direct_align))
-			return (
-			    transfer_bounce(r, write, iov, niov, offset, len));
-		fd = r->r_direct_fd;
-	}
+	fd = raw_plain(bi, iov, niov, offset, len);
+	if (fd < 0)
+		return (
+		    transfer_bounce(to_raw(bi), write, iov, niov, offset, len));
 	return (transfer(fd, write, iov, niov, offset, len));
 }
 
@@ -309,6 +324,7 @@ static const struct blk_ops raw_ops = {
 	.bo_read = raw_read,
 	.bo_write = raw_write,
 	.bo_tryread = raw_tryread,
+	.bo_plain = raw_plain,
 	.bo_flush = raw_flush,
 	.bo_delete = raw_delete,
 	.bo_zero = raw_zero,
@@ -364,7 +380,6 @@ probe_device(struct blk_raw *r, const struct stat *sb)
 	bi->bi_psectsz = (int)psectsz;
 	bi->bi_psectoff = alignoff;
 	bi->bi_candelete = !bi->bi_rdonly && device_can_discard(sb);
-	r->r_direct_align = sectsz;
 	return (0);
 }
 
@@ -379,12 +394,31 @@ probe_file(struct blk_raw *r, const struct stat *sb)
 	if (bi->bi_psectsz < DEV_BSIZE ||
 	    (bi->bi_psectsz & (bi->bi_psectsz - 1)) != 0)
 		bi->bi_psectsz = DEV_BSIZE;
-	r->r_direct_align = bi->bi_psectsz;
 	bi->bi_zeroes = true;
 	/* Behind the end there is nothing to lose: only an inquiry. */
 	bi->bi_candelete = !bi->bi_rdonly &&
 	    fallocate(r->r_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 		sb->st_size, DEV_BSIZE) == 0;
+}
+
+/* What O_DIRECT asks for; older systems do not tell. */
+static void
+probe_direct(struct blk_raw *r)
+{
+	r->r_direct_align =
+	    r->r_image.bi_isblk ? r->r_image.bi_sectsz : r->r_image.bi_psectsz;
+	r->r_direct_mem = r->r_direct_align;
+#ifdef STATX_DIOALIGN
+	struct statx sx;
+
+	if (statx(r->r_direct_fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) ==
+		0 &&
+	    (sx.stx_mask & STATX_DIOALIGN) != 0 &&
+	    sx.stx_dio_offset_align != 0) {
+		r->r_direct_align = (int)sx.stx_dio_offset_align;
+		r->r_direct_mem = (int)sx.stx_dio_mem_align;
+	}
+#endif
 }
 
 static int
@@ -423,6 +457,8 @@ open_files(struct blk_raw *r, const struct blk_open *how)
 		    (bi->bi_rdonly ? O_RDONLY : O_RDWR) | extra | O_DIRECT);
 		if (r->r_direct_fd < 0)
 			return (errno);
+		probe_direct(r);
+		bi->bi_direct = true;
 	}
 	return (0);
 }

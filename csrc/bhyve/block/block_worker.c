@@ -1,5 +1,6 @@
 /*
- * The threads of a block device, and what they do for one request.
+ * The requests of a block device: the threads that do them, and what they do
+ * for one of them.
  */
 #include <errno.h>
 #include <signal.h>
@@ -20,24 +21,31 @@ check_range(struct blockif_ctxt *bc, off_t offset, ssize_t len)
 		: 0);
 }
 
-static int
-do_transfer(struct blockif_ctxt *bc, bool write, struct blockif_req *br)
+int
+blockif_check(struct blockif_ctxt *bc, const struct blockif_req *br)
 {
-	const struct blk_ops *ops = bc->bc_image->bi_ops;
-	int error;
-
 	if (br->br_iovcnt < 0 || br->br_iovcnt > BLOCKIF_IOV_MAX ||
 	    check_range(bc, br->br_offset, br->br_resid) != 0 ||
 	    count_iov(br->br_iov, (size_t)br->br_iovcnt) !=
 		(size_t)br->br_resid)
 		return (EINVAL);
-	if (br->br_resid == 0)
-		return (0);
-	if (!write)
+	return (br->br_op == BOP_WRITE && br->br_resid != 0 && bc->bc_rdonly
+		? EROFS
+		: 0);
+}
+
+int
+blockif_transfer(struct blockif_ctxt *bc, struct blockif_req *br)
+{
+	const struct blk_ops *ops = bc->bc_image->bi_ops;
+	int error;
+
+	error = blockif_check(bc, br);
+	if (error != 0 || br->br_resid == 0)
+		return (error);
+	if (br->br_op == BOP_READ)
 		return (ops->bo_read(bc->bc_image, br->br_iov, br->br_iovcnt,
 		    br->br_offset, (size_t)br->br_resid));
-	if (bc->bc_rdonly)
-		return (EROFS);
 	error = ops->bo_write(bc->bc_image, br->br_iov, br->br_iovcnt,
 	    br->br_offset, (size_t)br->br_resid);
 	if (error == 0 && bc->bc_sync && bc->bc_fixed)
@@ -78,7 +86,7 @@ blockif_proc(struct blockif_ctxt *bc, struct blockif_req *br)
 	switch (op) {
 	case BOP_READ:
 	case BOP_WRITE:
-		error = do_transfer(bc, op == BOP_WRITE, br);
+		error = blockif_transfer(bc, br);
 		break;
 	case BOP_FLUSH:
 		error = bc->bc_rdonly
@@ -89,6 +97,12 @@ blockif_proc(struct blockif_ctxt *bc, struct blockif_req *br)
 		error = do_range(bc, op == BOP_ZERO, br);
 		break;
 	}
+	blockif_end(br, error);
+}
+
+void
+blockif_end(struct blockif_req *br, int error)
+{
 	if (error == 0)
 		br->br_resid = 0;
 	br->br_callback(br, error);
@@ -121,6 +135,15 @@ wake_one(struct blockif_ctxt *bc)
 	}
 }
 
+void
+blockif_leave(struct blockif_ctxt *bc, struct blockif_busy *bb)
+{
+	bb->bb_req = NULL;
+	bb->bb_serial++;
+	if (bc->bc_waiting > 0)
+		pthread_cond_broadcast(&bc->bc_done);
+}
+
 static void *
 blockif_thr(void *arg)
 {
@@ -144,44 +167,96 @@ blockif_thr(void *arg)
 		TAILQ_REMOVE(&bc->bc_pendq, br, br_link);
 		if (!TAILQ_EMPTY(&bc->bc_pendq))
 			wake_one(bc);
-		bw->bw_req = br;
+		bw->bw_busy.bb_req = br;
 		pthread_mutex_unlock(&bc->bc_mtx);
 		blockif_proc(bc, br);
 		pthread_mutex_lock(&bc->bc_mtx);
-		bw->bw_req = NULL;
-		bw->bw_serial++;
-		if (bc->bc_waiting > 0)
-			pthread_cond_broadcast(&bc->bc_done);
+		blockif_leave(bc, &bw->bw_busy);
 	}
 	pthread_mutex_unlock(&bc->bc_mtx);
 	return (NULL);
 }
 
 int
-blockif_start_workers(struct blockif_ctxt *bc)
+blockif_thread(pthread_t *thread, void *(*func)(void *), void *arg)
 {
 	sigset_t all, old;
+	int error;
+
+	/* Signals are for the main thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	error = pthread_create(thread, NULL, func, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return (error);
+}
+
+int
+blockif_start_workers(struct blockif_ctxt *bc)
+{
 	int error, i;
 
 	pthread_mutex_init(&bc->bc_mtx, NULL);
 	pthread_cond_init(&bc->bc_cond, NULL);
 	pthread_cond_init(&bc->bc_done, NULL);
 	TAILQ_INIT(&bc->bc_pendq);
-	/* Signals are for the main thread. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	error = 0;
 	for (i = 0; i < BLOCKIF_NUMTHR && error == 0; i++) {
 		bc->bc_workers[i].bw_bc = bc;
-		error = pthread_create(&bc->bc_workers[i].bw_thread, NULL,
+		error = blockif_thread(&bc->bc_workers[i].bw_thread,
 		    blockif_thr, &bc->bc_workers[i]);
 		if (error == 0)
 			bc->bc_nthreads++;
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (error != 0)
 		blockif_stop_workers(bc);
 	return (error);
+}
+
+/* ---- all requests, wherever they are ---- */
+
+/* The place of a request that is being done; NULL: it is not. */
+static struct blockif_busy *
+find_busy(struct blockif_ctxt *bc, const struct blockif_req *br)
+{
+	int i;
+
+	for (i = 0; i < bc->bc_nthreads; i++)
+		if (bc->bc_workers[i].bw_busy.bb_req == br)
+			return (&bc->bc_workers[i].bw_busy);
+	for (i = 0; bc->bc_uring != NULL && i < BLOCKIF_RING_MAX; i++)
+		if (bc->bc_uring->u_busy[i].bb_req == br)
+			return (&bc->bc_uring->u_busy[i]);
+	return (NULL);
+}
+
+static bool
+take_out(struct blockif_reqs *queue, struct blockif_req *breq)
+{
+	struct blockif_req *br;
+
+	TAILQ_FOREACH(br, queue, br_link)
+	{
+		if (br == breq) {
+			TAILQ_REMOVE(queue, br, br_link);
+			return (true);
+		}
+	}
+	return (false);
+}
+
+static bool
+all_done(struct blockif_ctxt *bc)
+{
+	int i;
+
+	for (i = 0; i < bc->bc_nthreads; i++)
+		if (bc->bc_workers[i].bw_busy.bb_req != NULL)
+			return (false);
+	return (TAILQ_EMPTY(&bc->bc_pendq) &&
+	    (bc->bc_uring == NULL ||
+		(TAILQ_EMPTY(&bc->bc_uring->u_pendq) &&
+		    bc->bc_uring->u_nfree == BLOCKIF_RING_MAX)));
 }
 
 void
@@ -190,9 +265,15 @@ blockif_stop_workers(struct blockif_ctxt *bc)
 	int i;
 
 	pthread_mutex_lock(&bc->bc_mtx);
+	/* A callback may start the next request, here or there. */
+	bc->bc_waiting++;
+	while (bc->bc_nthreads > 0 && !all_done(bc))
+		pthread_cond_wait(&bc->bc_done, &bc->bc_mtx);
 	bc->bc_closing = true;
 	pthread_cond_broadcast(&bc->bc_cond);
 	pthread_mutex_unlock(&bc->bc_mtx);
+	if (bc->bc_uring != NULL)
+		blk_uring_stop(bc);
 	for (i = 0; i < bc->bc_nthreads; i++)
 		pthread_join(bc->bc_workers[i].bw_thread, NULL);
 	bc->bc_nthreads = 0;
@@ -206,6 +287,8 @@ blockif_request(
     struct blockif_ctxt *bc, struct blockif_req *breq, enum blockop op)
 {
 	breq->br_op = op;
+	if (bc->bc_uring != NULL && blk_uring_request(bc, breq))
+		return (0);
 	pthread_mutex_lock(&bc->bc_mtx);
 	TAILQ_INSERT_TAIL(&bc->bc_pendq, breq, br_link);
 	wake_one(bc);
@@ -246,32 +329,22 @@ blockif_zero(struct blockif_ctxt *bc, struct blockif_req *breq)
 int
 blockif_cancel(struct blockif_ctxt *bc, struct blockif_req *breq)
 {
-	struct blockif_worker *bw;
-	struct blockif_req *br;
+	struct blockif_busy *bb;
 	uint64_t serial;
-	int error, i;
+	int error;
 
-	error = EINVAL;
 	pthread_mutex_lock(&bc->bc_mtx);
-	TAILQ_FOREACH(br, &bc->bc_pendq, br_link)
-	{
-		if (br == breq)
-			break;
-	}
-	if (br != NULL) {
-		TAILQ_REMOVE(&bc->bc_pendq, br, br_link);
+	if (take_out(&bc->bc_pendq, breq) ||
+	    (bc->bc_uring != NULL && take_out(&bc->bc_uring->u_pendq, breq))) {
 		pthread_mutex_unlock(&bc->bc_mtx);
 		return (0);
 	}
+	bb = find_busy(bc, breq);
+	error = bb == NULL ? EINVAL : EBUSY;
+	serial = bb == NULL ? 0 : bb->bb_serial;
 	bc->bc_waiting++;
-	for (i = 0; i < bc->bc_nthreads; i++) {
-		bw = &bc->bc_workers[i];
-		serial = bw->bw_serial;
-		while (bw->bw_req == breq && bw->bw_serial == serial) {
-			error = EBUSY;
-			pthread_cond_wait(&bc->bc_done, &bc->bc_mtx);
-		}
-	}
+	while (bb != NULL && bb->bb_serial == serial)
+		pthread_cond_wait(&bc->bc_done, &bc->bc_mtx);
 	bc->bc_waiting--;
 	pthread_mutex_unlock(&bc->bc_mtx);
 	return (error);
