@@ -2,15 +2,20 @@
  * block_if without a guest, for tests of image formats.
  * Arguments: "PATH[,option...]" command ...; prints what the command says.
  *
- *	info			size, read-only, may be deleted, zeroes
+ *	info			size, read-only, may be deleted, zeroes, engine
  *	dump FILE		the whole disk, through the workers
- *	script FILE		lines "w|r|d|z|u|f sector count seed"
+ *	script FILE		lines "w|r|d|z|u|f|t sector count seed"
  *	stress OPS SEED		random requests at a time, each one checked
  *	steps COUNT SEED	batches of writes, a flush after each, told
+ *	cancel COUNT SEED	requests that are taken back, or have ended
+ *	speed OPS SECTORS r|w	requests a second, microseconds of processor
  *
  * A sector that was written holds its number and a seed, 32 times.  With
  * BLOCK_LOG in the environment, what is done to files is written there, in
- * order, so that a test can cut the power at any point.
+ * order, so that a test can cut the power at any point.  What a ring has done
+ * is read from the file when it says so.  BLOCK_MISCHIEF is a number: as many
+ * of 100 results of the ring are less than what was done, or EINTR or EAGAIN;
+ * BLOCK_REFUSE is the errno with which the host refuses a ring.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,10 +23,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "block_if.h"
+#include "block_ring.h"
 #include "config.h"
 #include "debug.h"
 #include "mevent.h"
@@ -45,6 +54,7 @@ static struct job jobs[DEPTH];
 static pthread_mutex_t mtx = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
 static int running, failed;
+static char image_path[4096];
 static uint64_t *model; /* the seed of each sector; 0: zeroes */
 static uint64_t rng;
 
@@ -180,6 +190,61 @@ __wrap_fallocate(int fd, int mode, off_t offset, off_t len)
 	return (error);
 }
 
+/* ---- a ring that does not do all at once, or is not to be had ---- */
+
+static int imagefd = -1;
+static int mischief;
+static _Atomic long ring_ends, ring_spoilt;
+
+int __real_blk_ring_create(unsigned int, struct blk_ring **);
+int __real_blk_ring_wait(struct blk_ring *, struct blk_ring_result *, int);
+int __wrap_blk_ring_create(unsigned int, struct blk_ring **);
+int __wrap_blk_ring_wait(struct blk_ring *, struct blk_ring_result *, int);
+
+int
+__wrap_blk_ring_create(unsigned int entries, struct blk_ring **ring)
+{
+	if (getenv("BLOCK_REFUSE") != NULL)
+		return (atoi(getenv("BLOCK_REFUSE")));
+	return (__real_blk_ring_create(entries, ring));
+}
+
+int
+__wrap_blk_ring_wait(
+    struct blk_ring *ring, struct blk_ring_result *out, int max)
+{
+	static unsigned int turn;
+	int i, n;
+
+	n = __real_blk_ring_wait(ring, out, max);
+	for (i = 0; i < n; i++) {
+		if (out[i].tag == UINT64_MAX || out[i].res < 0)
+			continue;
+		ring_ends++;
+		turn = turn * 1103515245 + 12345;
+		if ((int)((turn >> 16) % 100) >= mischief)
+			continue;
+		out[i].res = (turn >> 8) % 3 == 0 ? -EINTR
+		    : (turn >> 8) % 3 == 1	  ? -EAGAIN
+						  : out[i].res / 3;
+		ring_spoilt++;
+	}
+	return (n);
+}
+
+/* What the file has where the ring says that it has written. */
+static void
+log_written(int64_t offset, int64_t len)
+{
+	static uint8_t buf[MAXSECT * SECTOR];
+
+	pthread_mutex_lock(&log_mtx);
+	if (pread(imagefd, buf, (size_t)len, offset) != len)
+		abort();
+	log_op('w', offset, len, buf);
+	pthread_mutex_unlock(&log_mtx);
+}
+
 /* ---- requests ---- */
 
 static uint64_t
@@ -212,6 +277,8 @@ done(struct blockif_req *req, int err)
 	uint8_t want[SECTOR];
 	int64_t i;
 
+	if (err == 0 && j->op == 'w' && imagefd >= 0)
+		log_written(j->sector * SECTOR, j->count * SECTOR);
 	if (err != 0) {
 		fprintf(stderr, "%c %jd+%jd: %s\n", j->op, (intmax_t)j->sector,
 		    (intmax_t)j->count, strerror(err));
@@ -311,10 +378,10 @@ start(struct job *j, char op, int64_t sector, int64_t count, uint64_t seed)
 static int
 info(void)
 {
-	printf("%jd %s %s %s\n", (intmax_t)blockif_size(bc),
+	printf("%jd %s %s %s %s\n", (intmax_t)blockif_size(bc),
 	    blockif_is_ro(bc) ? "ro" : "rw",
 	    blockif_candelete(bc) ? "delete" : "keep",
-	    blockif_delete_zeroes(bc) ? "zeroes" : "any");
+	    blockif_delete_zeroes(bc) ? "zeroes" : "any", blockif_engine(bc));
 	return (0);
 }
 
@@ -348,6 +415,11 @@ script(const char *path)
 	fp = fopen(path, "r");
 	while (fp != NULL &&
 	    fscanf(fp, " %c %jd %jd %jd", &op, &sector, &count, &seed) == 4) {
+		if (op == 't') { /* by another program, as it were */
+			if (truncate(image_path, sector * SECTOR) != 0)
+				abort();
+			continue;
+		}
 		start(get_job(), op, sector, count, (uint64_t)seed);
 		wait_all();
 	}
@@ -407,7 +479,8 @@ stress(long ops)
 		start(get_job(), 'r', sector, count, 0);
 	}
 	wait_all();
-	printf("stressed %ld\n", i);
+	printf("stressed %ld, ring %ld, spoilt %ld\n", i, (long)ring_ends,
+	    (long)ring_spoilt);
 	return (failed != 0);
 }
 
@@ -442,6 +515,137 @@ steps(long count)
 	return (failed != 0);
 }
 
+/* A request that was taken back calls nobody; one that was not, once. */
+static int
+cancel(long count)
+{
+	long back, i, late;
+	struct job *j;
+	int64_t total;
+	int n;
+
+	total = blockif_size(bc) / SECTOR;
+	back = late = 0;
+	for (i = 0; i < count && failed == 0; i++) {
+		for (n = (int)rnd(DEPTH - 1); n >= 0; n--)
+			start(get_job(), "rw"[rnd(2)],
+			    (int64_t)rnd((uint64_t)total - 8), 8, 1);
+		j = &jobs[rnd(DEPTH)];
+		switch (blockif_cancel(bc, &j->req)) {
+		case 0:
+			pthread_mutex_lock(&mtx);
+			failed += !j->busy;
+			j->busy = false;
+			running--;
+			pthread_mutex_unlock(&mtx);
+			back++;
+			break;
+		case EBUSY:
+			failed += j->busy; /* its callback has returned */
+			late++;
+			break;
+		default:
+			failed += j->busy;
+			break;
+		}
+		wait_all();
+	}
+	printf("taken back %ld, too late %ld\n", back, late);
+	return (failed != 0);
+}
+
+static double
+seconds(const struct timeval *tv)
+{
+	return ((double)tv->tv_sec + (double)tv->tv_usec / 1e6);
+}
+
+static double
+processor_time(void)
+{
+	struct rusage ru;
+
+	getrusage(RUSAGE_SELF, &ru);
+	return (seconds(&ru.ru_utime) + seconds(&ru.ru_stime));
+}
+
+static struct timespec began;
+static long left;
+static char speed_op;
+
+/* The next one is started by the end of the one before, as devices do. */
+static void
+next_of_speed(struct blockif_req *req, int err)
+{
+	struct job *j = req->br_param;
+	bool more;
+
+	pthread_mutex_lock(&mtx);
+	failed += err != 0;
+	more = left > 0;
+	left -= more;
+	if (more)
+		req->br_offset = (off_t)rnd((uint64_t)(blockif_size(bc) /
+				     SECTOR / j->count)) *
+		    j->count * SECTOR;
+	running -= !more;
+	pthread_cond_broadcast(&cond);
+	pthread_mutex_unlock(&mtx);
+	if (!more)
+		return;
+	req->br_resid = j->count * SECTOR;
+	if ((speed_op == 'w' ? blockif_write(bc, req)
+			     : blockif_read(bc, req)) != 0)
+		abort();
+}
+
+static int
+speed(long ops, int64_t count, char op)
+{
+	double processor, took;
+	struct timespec now;
+	struct job *j;
+	int i;
+
+	speed_op = op;
+	left = ops;
+	processor = processor_time();
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	for (i = 0; i < DEPTH; i++) {
+		j = get_job();
+		j->count = count < MAXSECT ? count : MAXSECT / 8 * 8;
+		j->req.br_callback = next_of_speed;
+		j->req.br_param = j;
+		j->req.br_iovcnt = 1;
+		j->req.br_iov[0].iov_base = j->buf;
+		j->req.br_iov[0].iov_len = (size_t)j->count * SECTOR;
+		next_of_speed(&j->req, 0);
+	}
+	wait_all();
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	took = (double)(now.tv_sec - began.tv_sec) +
+	    (double)(now.tv_nsec - began.tv_nsec) / 1e9;
+	processor = processor_time() - processor;
+	printf("%s: %.0f a second, %.2f us each\n", blockif_engine(bc),
+	    (double)ops / took, processor * 1e6 / (double)ops);
+	return (failed != 0);
+}
+
+static void
+read_environment(const char *disk)
+{
+	const char *log = getenv("BLOCK_LOG"), *m = getenv("BLOCK_MISCHIEF");
+
+	snprintf(image_path, sizeof(image_path), "%.*s",
+	    (int)strcspn(disk, ","), disk);
+	if (log != NULL)
+		logfd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	mischief = m != NULL ? atoi(m) : 0;
+	if (logfd < 0 || strcmp(blockif_engine(bc), "io_uring") != 0)
+		return;
+	imagefd = open(image_path, O_RDONLY);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -453,17 +657,18 @@ main(int argc, char **argv)
 	if (blockif_legacy_config(nvl, argv[1]) != 0 ||
 	    (bc = blockif_open(nvl, "0:0")) == NULL)
 		return (4);
-	if (getenv("BLOCK_LOG") != NULL)
-		logfd = open(
-		    getenv("BLOCK_LOG"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	if (argc > 4 || (argc > 3 && argv[2][0] == 's'))
+	read_environment(argv[1]);
+	if (argc > 4)
 		rng = strtoull(argv[argc - 1], NULL, 0) * 2654435761UL + 1;
 	error = strcmp(argv[2], "info") == 0 ? info()
 	    : strcmp(argv[2], "dump") == 0   ? dump(argv[3])
 	    : strcmp(argv[2], "script") == 0 ? script(argv[3])
 	    : strcmp(argv[2], "stress") == 0 ? stress(atol(argv[3]))
 	    : strcmp(argv[2], "steps") == 0  ? steps(atol(argv[3]))
-					     : 2;
+	    : strcmp(argv[2], "cancel") == 0 ? cancel(atol(argv[3]))
+	    : strcmp(argv[2], "speed") == 0
+	    ? speed(atol(argv[3]), atol(argv[4]), argv[5][0])
+	    : 2;
 	if (blockif_close(bc) != 0)
 		error = 1;
 	for (int i = 0; i < DEPTH; i++)

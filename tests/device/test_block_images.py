@@ -1,8 +1,11 @@
 """Image formats against qemu-img: both ways, cut off, and hostile ones."""
 
+import errno
 import itertools
 import os
 import random
+import re
+import resource
 import shutil
 import signal
 import struct
@@ -31,6 +34,14 @@ FORMATS = (
     "cluster_size=2M,refcount_bits=8",
     "preallocation=metadata",
 )
+#: How a raw disk can be used: options, and who has to do the transfers.
+ENGINES = {
+    "": "threads",
+    ",nocache,aio=threads": "threads",
+    ",nocache": "io_uring",
+    ",aio=io_uring": "io_uring",
+    ",nocache,sync": "io_uring",
+}
 
 
 @pytest.fixture(scope="session")
@@ -38,23 +49,29 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return blockhost.build(tmp_path_factory.mktemp("block") / "block_host")
 
 
-def run(program: Path, *args: str) -> subprocess.CompletedProcess[str]:
+def run(
+    program: Path,
+    *args: str,
+    preexec_fn: Callable[[], None] | None = None,
+    **environment: str,
+) -> subprocess.CompletedProcess[str]:
     """Run block_host; the sanitizers' findings are failures."""
     done = subprocess.run(
         [program, *args],
         capture_output=True,
         text=True,
         timeout=120,
-        env=blockhost.environment(),
+        env=blockhost.environment(**environment),
+        preexec_fn=preexec_fn,
     )
     assert "Sanitizer" not in done.stderr, done.stderr[:3000]
     assert "runtime error" not in done.stderr, done.stderr[:3000]
     return done
 
 
-def good(program: Path, *args: str) -> str:
+def good(program: Path, *args: str, **environment: str) -> str:
     """Run block_host; it must succeed."""
-    done = run(program, *args)
+    done = run(program, *args, **environment)
     assert done.returncode == 0, done.stderr[:3000]
     return done.stdout
 
@@ -103,7 +120,6 @@ def test_raw_and_overlay_under_stress(program: Path, tmp_path: Path) -> None:
     good(program, f"{disk},overlay", "stress", "2000", "3")
     assert disk.stat().st_blocks == 0
     good(program, str(disk), "stress", "2000", "4")
-    good(program, f"{disk},nocache", "script", write_script(tmp_path, []))
 
 
 def write_script(folder: Path, ops: list[tuple[str, int, int, int]]) -> str:
@@ -201,22 +217,38 @@ def test_an_overlay_of_qcow2_leaves_it_alone(program: Path, tmp_path: Path) -> N
     assert image.read_bytes() == before
 
 
+def kill_in_steps(program: Path, name: str, seed: int, rng: random.Random) -> int:
+    """Kill block_host while it writes batches; return the last one flushed."""
+    with subprocess.Popen(
+        [program, name, "steps", "100000", str(seed)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(rng.random() * 0.3)
+        process.send_signal(signal.SIGKILL)
+        lines = process.stdout.read().split("\n")
+    return max((int(s.split()[1]) for s in lines[:-1]), default=1)
+
+
+def logged_steps(program: Path, name: str, log: Path) -> list[blockhost.Event]:
+    """Let block_host write twelve batches; return what reached the file."""
+    subprocess.run(
+        [program, name, "steps", "12", "5"],
+        env=blockhost.environment(BLOCK_LOG=str(log)),
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    return blockhost.read_log(log)
+
+
 @pytest.mark.parametrize("options", ["compat=1.1", "compat=1.1,cluster_size=512"])
 def test_killed_at_any_moment(program: Path, tmp_path: Path, options: str) -> None:
     rng = random.Random(options)
     for seed in range(1, 7):
         image = create(tmp_path / "k.qcow2", 4 * MIB, "-o", options)
-        with subprocess.Popen(
-            [program, f"{image},format=qcow2", "steps", "100000", str(seed)],
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(rng.random() * 0.3)
-            process.send_signal(signal.SIGKILL)
-            lines = process.stdout.read().split("\n")
-        flushed = max((int(s.split()[1]) for s in lines[:-1]), default=1)
+        flushed = kill_in_steps(program, f"{image},format=qcow2", seed, rng)
         check = subprocess.run(["qemu-img", "check", image], capture_output=True)
         assert check.returncode in (0, 3), check.stdout  # 3: leaked clusters only
         assert Steps(4 * MIB, seed).wrong(as_raw(image), flushed) == ""
@@ -228,14 +260,7 @@ def test_killed_at_any_moment(program: Path, tmp_path: Path, options: str) -> No
 def test_power_cut_at_any_moment(program: Path, tmp_path: Path, options: str) -> None:
     image = create(tmp_path / "p.qcow2", 4 * MIB, "-o", options)
     start = image.read_bytes()
-    log = tmp_path / "log"
-    subprocess.run(
-        [program, f"{image},format=qcow2", "steps", "12", "5"],
-        env=blockhost.environment(BLOCK_LOG=str(log)),
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
-    events = blockhost.read_log(log)
+    events = logged_steps(program, f"{image},format=qcow2", tmp_path / "log")
     rng = random.Random(options)
     for _ in range(12):
         disk, flushed = blockhost.cut_power(
@@ -245,6 +270,140 @@ def test_power_cut_at_any_moment(program: Path, tmp_path: Path, options: str) ->
         check = subprocess.run(["qemu-img", "check", image], capture_output=True)
         assert check.returncode in (0, 3), check.stdout
         assert Steps(4 * MIB, 5).wrong(as_raw(image), flushed) == ""
+
+
+def raw_disk(path: Path, size: int = 24 * MIB) -> Path:
+    """Make a disk of zeroes."""
+    path.write_bytes(b"")
+    os.truncate(path, size)
+    return path
+
+
+@pytest.fixture(scope="session")
+def ring(program: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skip where the host refuses io_uring."""
+    disk = raw_disk(tmp_path_factory.mktemp("ring") / "a.raw")
+    done = run(program, f"{disk},aio=io_uring", "info")
+    if "the host has no io_uring" in done.stderr:
+        pytest.skip(done.stderr)
+
+
+@pytest.mark.usefixtures("ring")
+@pytest.mark.parametrize("options", ENGINES)
+def test_raw_disks_under_stress(program: Path, tmp_path: Path, options: str) -> None:
+    name = f"{raw_disk(tmp_path / 'a.raw')}{options}"
+    assert good(program, name, "info").split()[-1] == ENGINES[options]
+    said = good(program, name, "stress", "2000", "4")
+    assert (", ring 0," in said) == (ENGINES[options] == "threads")
+    found = re.search(
+        r"back (\d+), too late (\d+)", good(program, name, "cancel", "400", "3")
+    )
+    assert found
+    assert int(found[1]) > 0
+
+
+@pytest.mark.usefixtures("ring")
+def test_what_a_ring_leaves_is_done_again(program: Path, tmp_path: Path) -> None:
+    """Short transfers, EINTR and EAGAIN: nobody sees them."""
+    name = f"{raw_disk(tmp_path / 'a.raw')},nocache"
+    said = good(program, name, "stress", "3000", "4", BLOCK_MISCHIEF="40")
+    found = re.search(r"ring (\d+), spoilt (\d+)", said)
+    assert found
+    assert int(found[2]) > int(found[1]) // 4 > 0
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.ENOMEM])
+def test_a_host_that_refuses_rings(program: Path, tmp_path: Path, number: int) -> None:
+    disk = raw_disk(tmp_path / "a.raw")
+    line = f"{disk}: the host has no io_uring for us ({os.strerror(number)})"
+    refuse = {"BLOCK_REFUSE": str(number)}
+    done = run(program, f"{disk},nocache", "info", **refuse)
+    assert (done.returncode, done.stderr) == (0, line + ": threads transfer\n")
+    assert done.stdout.split()[-1] == "threads"
+    done = run(program, f"{disk},nocache,aio=io_uring", "info", **refuse)
+    assert (done.returncode, done.stderr) == (4, line + "\n")
+
+
+def test_engines_that_there_are_not(program: Path, tmp_path: Path) -> None:
+    disk = raw_disk(tmp_path / "a.raw")
+    image = create(tmp_path / "a.qcow2", MIB)
+    for option, line in (
+        (f"{disk},aio=posix", f"{disk}: aio posix is not auto, threads or io_uring"),
+        (
+            f"{disk},overlay,aio=io_uring",
+            f"{disk}: aio=io_uring is for raw images without overlay",
+        ),
+        (
+            f"{image},format=qcow2,aio=io_uring",
+            f"{image}: aio=io_uring is for raw images without overlay",
+        ),
+    ):
+        done = run(program, option, "info")
+        assert (done.returncode, done.stderr) == (4, line + "\n")
+
+
+@pytest.mark.usefixtures("ring")
+def test_errors_are_the_same_with_both(program: Path, tmp_path: Path) -> None:
+    """Ends that are no success: what a file that changed or is full gives."""
+    ops = [
+        ("w", 0, 300, 1),
+        ("w", 4000, 64, 2),  # across the limit of the file's size
+        ("w", 9000, 8, 3),  # behind it
+        ("t", 100, 0, 0),
+        ("r", 0, 100, 0),
+        ("r", 96, 16, 0),  # across the end
+        ("r", 200, 8, 0),  # behind it
+        ("w", 200, 8, 4),
+        ("r", 200, 8, 0),
+        ("r", 49151, 8, 0),  # outside of the disk
+        ("f", 0, 0, 0),
+    ]
+    script = write_script(tmp_path, ops)
+    limit = (4032 * SECTOR, resource.RLIM_INFINITY)
+    ends = {}
+    for options in ENGINES:
+        disk = raw_disk(tmp_path / "a.raw")
+        done = run(
+            *(program, f"{disk}{options}", "script", script),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+        )
+        ends[options] = (done.returncode, done.stderr, disk.read_bytes())
+    assert ends[""][1].splitlines() == [
+        "w 4000+64: File too large",
+        "w 9000+8: File too large",
+        "r 96+16: Input/output error",
+        "r 200+8: Input/output error",
+        "r 49151+8: Invalid argument",
+    ]
+    assert all(end == ends[""] for end in ends.values())
+
+
+@pytest.mark.usefixtures("ring")
+@pytest.mark.parametrize("options", ENGINES)
+def test_raw_disks_killed_at_any_moment(
+    program: Path, tmp_path: Path, options: str
+) -> None:
+    rng = random.Random(options)
+    for seed in range(1, 4):
+        disk = raw_disk(tmp_path / "k.raw", 4 * MIB)
+        flushed = kill_in_steps(program, f"{disk}{options}", seed, rng)
+        assert Steps(4 * MIB, seed).wrong(disk.read_bytes(), flushed) == ""
+
+
+@pytest.mark.usefixtures("ring")
+@pytest.mark.parametrize("options", ENGINES)
+def test_raw_disks_lose_power_at_any_moment(
+    program: Path, tmp_path: Path, options: str
+) -> None:
+    disk = raw_disk(tmp_path / "p.raw", 4 * MIB)
+    start = disk.read_bytes()
+    events = logged_steps(program, f"{disk}{options}", tmp_path / "log")
+    assert Steps(4 * MIB, 5).wrong(disk.read_bytes(), 11) == ""
+    rng = random.Random(options)
+    for _ in range(25):
+        cut = rng.randrange(len(events))
+        left, flushed = blockhost.cut_power(start, events, cut, rng)
+        assert Steps(4 * MIB, 5).wrong(left, flushed) == ""
 
 
 def test_deleted_ranges_leave_the_host(program: Path, tmp_path: Path) -> None:

@@ -11,7 +11,10 @@ from . import cbuild
 SECTOR = 512
 BATCH = 23  # ranges that one step writes, as block_host.c has it
 TOP = Path(__file__).parents[2]
-WRAPPED = ("pwrite", "pwritev", "fdatasync", "ftruncate", "fallocate")
+WRAPPED = (
+    *("pwrite", "pwritev", "fdatasync", "ftruncate", "fallocate"),
+    *("blk_ring_create", "blk_ring_wait"),
+)
 
 
 def build(out: Path) -> Path:
