@@ -1,5 +1,6 @@
 """Image formats against qemu-img: both ways, cut off, and hostile ones."""
 
+import ctypes
 import errno
 import itertools
 import os
@@ -11,7 +12,7 @@ import signal
 import struct
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -404,6 +405,58 @@ def test_raw_disks_lose_power_at_any_moment(
         cut = rng.randrange(len(events))
         left, flushed = blockhost.cut_power(start, events, cut, rng)
         assert Steps(4 * MIB, 5).wrong(left, flushed) == ""
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Iterator[str]:
+    """Give a block device whose sectors have 4096 bytes."""
+    disk = raw_disk(tmp_path / "loop.raw")
+    argv = ["losetup", "-b", "4096", "-f", "--show", disk]
+    try:
+        made = subprocess.run(argv, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no loop device: {error}")
+    device = made.stdout.strip()
+    yield device
+    subprocess.run(["losetup", "-d", device], check=True)
+
+
+@pytest.mark.usefixtures("ring")
+def test_a_block_device(program: Path, tmp_path: Path, loop: str) -> None:
+    disk = tmp_path / "loop.raw"
+    line = "Sector size 512 incompatible with underlying device sector size 4096"
+    done = run(program, f"{loop},sectorsize=512/4096", "info")
+    assert (done.returncode, done.stderr) == (4, line + "\n")
+    assert run(program, f"{loop},sectorsize=4096/8192", "info").returncode == 0
+    for options, engine in ENGINES.items():
+        said = good(program, f"{loop}{options}", "info").split()
+        assert said == [str(24 * MIB), "rw", "delete", "any", engine]
+        # Requests of 512 bytes, too, which the page cache has to take.
+        zero = write_script(tmp_path, [("z", 0, 24 * MIB // SECTOR, 0)])
+        good(program, loop, "script", zero)
+        assert good(program, f"{loop}{options}", "stress", "800", "4")
+    trim = [("d", 0, 8 * MIB // SECTOR, 0), ("f", 0, 0, 0)]
+    full = disk.stat().st_blocks
+    good(program, loop, "script", write_script(tmp_path, trim))
+    assert disk.stat().st_blocks < full - (7 * MIB // SECTOR)
+
+
+def test_what_cannot_be_written_is_read(program: Path, tmp_path: Path) -> None:
+    """Without "ro" an image that cannot be opened for writing is read-only."""
+    disk = raw_disk(tmp_path / "a.raw", MIB)
+    disk.chmod(0o444)
+
+    def drop() -> None:
+        # After exec root has no CAP_DAC_OVERRIDE: the mode counts.
+        if os.getuid() == 0:
+            ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)
+
+    for options in ("", ",nocache"):
+        done = run(program, f"{disk}{options}", "info", preexec_fn=drop)
+        assert done.stdout.split()[:3] == [str(MIB), "ro", "keep"]
+    write = write_script(tmp_path, [("r", 0, 8, 0), ("w", 0, 8, 1), ("f", 0, 0, 0)])
+    done = run(program, f"{disk},nocache", "script", write, preexec_fn=drop)
+    assert (done.returncode, done.stderr) == (1, "w 0+8: Read-only file system\n")
 
 
 def test_deleted_ranges_leave_the_host(program: Path, tmp_path: Path) -> None:
