@@ -14,7 +14,7 @@
  * BLOCK_LOG in the environment, what is done to files is written there, in
  * order, so that a test can cut the power at any point.  What a ring has done
  * is read from the file when it says so.  BLOCK_MISCHIEF is a number: as many
- * of 100 results of the ring are less than what was done, or EINTR or EAGAIN;
+ * of 100 transfers of the ring do a part and say so, or EINTR or EAGAIN;
  * BLOCK_REFUSE is the errno with which the host refuses a ring.
  */
 #include <errno.h>
@@ -196,9 +196,18 @@ static int imagefd = -1;
 static int mischief;
 static _Atomic long ring_ends, ring_spoilt;
 
+static struct {
+	struct iovec iov;
+	int res; /* 0: as it is */
+} spoilt[BLOCKIF_RING_MAX];
+
 int __real_blk_ring_create(unsigned int, struct blk_ring **);
+void __real_blk_ring_queue(
+    struct blk_ring *, uint64_t, bool, int, const struct iovec *, int, int64_t);
 int __real_blk_ring_wait(struct blk_ring *, struct blk_ring_result *, int);
 int __wrap_blk_ring_create(unsigned int, struct blk_ring **);
+void __wrap_blk_ring_queue(
+    struct blk_ring *, uint64_t, bool, int, const struct iovec *, int, int64_t);
 int __wrap_blk_ring_wait(struct blk_ring *, struct blk_ring_result *, int);
 
 int
@@ -209,26 +218,43 @@ __wrap_blk_ring_create(unsigned int entries, struct blk_ring **ring)
 	return (__real_blk_ring_create(entries, ring));
 }
 
+/* Half of the first piece is all that some transfers do. */
+void
+__wrap_blk_ring_queue(struct blk_ring *ring, uint64_t tag, bool write, int fd,
+    const struct iovec *iov, int niov, int64_t offset)
+{
+	static const int results[] = { 0, -EINTR, -EAGAIN };
+	static unsigned int turn;
+	size_t half;
+
+	if (tag < BLOCKIF_RING_MAX) {
+		ring_ends++;
+		spoilt[tag].res = 0;
+		turn = turn * 1103515245 + 12345;
+		half = iov->iov_len / 2 / SECTOR * SECTOR;
+		if ((int)((turn >> 16) % 100) < mischief && half > 0) {
+			spoilt[tag].iov.iov_base = iov->iov_base;
+			spoilt[tag].iov.iov_len = half;
+			spoilt[tag].res = results[(turn >> 8) % 3];
+			iov = &spoilt[tag].iov;
+			niov = 1;
+			ring_spoilt++;
+		}
+	}
+	__real_blk_ring_queue(ring, tag, write, fd, iov, niov, offset);
+}
+
 int
 __wrap_blk_ring_wait(
     struct blk_ring *ring, struct blk_ring_result *out, int max)
 {
-	static unsigned int turn;
 	int i, n;
 
 	n = __real_blk_ring_wait(ring, out, max);
-	for (i = 0; i < n; i++) {
-		if (out[i].tag == UINT64_MAX || out[i].res < 0)
-			continue;
-		ring_ends++;
-		turn = turn * 1103515245 + 12345;
-		if ((int)((turn >> 16) % 100) >= mischief)
-			continue;
-		out[i].res = (turn >> 8) % 3 == 0 ? -EINTR
-		    : (turn >> 8) % 3 == 1	  ? -EAGAIN
-						  : out[i].res / 3;
-		ring_spoilt++;
-	}
+	for (i = 0; i < n; i++)
+		if (out[i].tag < BLOCKIF_RING_MAX &&
+		    spoilt[out[i].tag].res != 0)
+			out[i].res = spoilt[out[i].tag].res;
 	return (n);
 }
 

@@ -13,7 +13,7 @@ BATCH = 23  # ranges that one step writes, as block_host.c has it
 TOP = Path(__file__).parents[2]
 WRAPPED = (
     *("pwrite", "pwritev", "fdatasync", "ftruncate", "fallocate"),
-    *("blk_ring_create", "blk_ring_wait"),
+    *("blk_ring_create", "blk_ring_queue", "blk_ring_wait"),
 )
 
 
