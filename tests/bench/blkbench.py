@@ -9,7 +9,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from support import blkguest, guestfiles, kmods
+from support import blkguest, blockhost, guestfiles, kmods
 
 SIZE = 256 << 20
 WORK = {"iops": "iops /dev/vda 4000 32", "seq": "seq /dev/vda 4000 4"}
@@ -42,4 +42,22 @@ def result(process: subprocess.Popen[bytes]) -> float:
             raise RuntimeError(f"no result: {seen[-500:].decode(errors='replace')}")
         seen += data
     process.kill()
+    return float(found[1])
+
+
+def engine(cache: Path, aio: str, op: str) -> float:
+    """Return the microseconds of processor of a 4 KiB request with nocache.
+
+    Requests are random, 24 at a time, on a file of the file system that holds
+    the cache, without a guest.
+    """
+    program = blockhost.build_fast(cache / "bench-block-host")
+    image = cache / "bench-disk.img"
+    if not image.exists() or image.stat().st_size != SIZE:
+        image.write_bytes(os.urandom(SIZE))
+    argv = [program, f"{image},nocache,aio={aio}", "speed", "30000", "8", op]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    found = re.search(rf"{aio}: \d+ a second, ([\d.]+) us each", done.stdout)
+    if found is None:
+        raise RuntimeError(done.stdout + done.stderr)
     return float(found[1])
