@@ -124,15 +124,16 @@ blockif_tryread(struct blockif_ctxt *bc, const struct iovec *iov, int niov,
 
 /*
  * One thread is woken at a time, and wakes the next one when there is more:
- * a batch costs its sender one call of the system.
+ * a batch costs its sender one call of the system.  True: the caller signals
+ * bc_cond when it has released bc_mtx, for which the thread else would wait.
  */
-static void
-wake_one(struct blockif_ctxt *bc)
+static bool
+shall_wake(struct blockif_ctxt *bc)
 {
-	if (bc->bc_idle > 0 && !bc->bc_waking) {
-		bc->bc_waking = true;
-		pthread_cond_signal(&bc->bc_cond);
-	}
+	if (bc->bc_idle == 0 || bc->bc_waking)
+		return (false);
+	bc->bc_waking = true;
+	return (true);
 }
 
 void
@@ -150,6 +151,7 @@ blockif_thr(void *arg)
 	struct blockif_worker *bw = arg;
 	struct blockif_ctxt *bc = bw->bw_bc;
 	struct blockif_req *br;
+	bool wake;
 
 	pthread_setname_np(pthread_self(), bc->bc_ident);
 	pthread_mutex_lock(&bc->bc_mtx);
@@ -165,10 +167,11 @@ blockif_thr(void *arg)
 			continue;
 		}
 		TAILQ_REMOVE(&bc->bc_pendq, br, br_link);
-		if (!TAILQ_EMPTY(&bc->bc_pendq))
-			wake_one(bc);
+		wake = !TAILQ_EMPTY(&bc->bc_pendq) && shall_wake(bc);
 		bw->bw_busy.bb_req = br;
 		pthread_mutex_unlock(&bc->bc_mtx);
+		if (wake)
+			pthread_cond_signal(&bc->bc_cond);
 		blockif_proc(bc, br);
 		pthread_mutex_lock(&bc->bc_mtx);
 		blockif_leave(bc, &bw->bw_busy);
@@ -286,13 +289,17 @@ static int
 blockif_request(
     struct blockif_ctxt *bc, struct blockif_req *breq, enum blockop op)
 {
+	bool wake;
+
 	breq->br_op = op;
 	if (bc->bc_uring != NULL && blk_uring_request(bc, breq))
 		return (0);
 	pthread_mutex_lock(&bc->bc_mtx);
 	TAILQ_INSERT_TAIL(&bc->bc_pendq, breq, br_link);
-	wake_one(bc);
+	wake = shall_wake(bc);
 	pthread_mutex_unlock(&bc->bc_mtx);
+	if (wake)
+		pthread_cond_signal(&bc->bc_cond);
 	return (0);
 }
 
