@@ -14,7 +14,7 @@ from elftools.elf.elffile import ELFFile
 from libvmmapi import VCPU, VM
 
 from .errors import LoadError
-from .handoff import CMDLINE, START_INFO, ZERO_PAGE, enter_long, enter_protected
+from .handoff import Places, enter_long, enter_protected
 from .request import PAGE, GuestRam, LoadRequest
 
 _XEN_ELFNOTE_PHYS32_ENTRY = 18
@@ -24,6 +24,9 @@ _START_MAGIC = 0x336EC578
 _RSDP = 0xF2400
 _MAX_HEADERS = 256
 _MAX_NOTES = 1 << 20
+
+#: (address, size) of pieces of guest memory.
+Ranges = list[tuple[int, int]]
 
 
 def _open(req: LoadRequest) -> ELFFile:
@@ -72,15 +75,15 @@ def segments(req: LoadRequest) -> list[tuple[int, int, memoryview]]:
     return rows
 
 
-def load_segments(ram: GuestRam, req: LoadRequest) -> int:
-    """Copy the segments to guest memory; return the end of the highest."""
+def load_segments(ram: GuestRam, req: LoadRequest) -> Ranges:
+    """Copy the segments to guest memory; return where they lie."""
     rows = segments(req)
     for paddr, memsz, _ in rows:
         ram.check(paddr, memsz, req.name)
     for paddr, memsz, data in rows:
         ram.write(paddr, data, req.name)
         ram.zero(paddr + len(data), memsz - len(data), req.name)
-    return max(paddr + memsz for paddr, memsz, _ in rows)
+    return [(paddr, memsz) for paddr, memsz, _ in rows]
 
 
 def entry_point(req: LoadRequest) -> int:
@@ -130,19 +133,19 @@ def load_pvh(vm: VM, vcpu: VCPU, req: LoadRequest) -> None:
     note = _notes(req)[_XEN_ELFNOTE_PHYS32_ENTRY]
     if len(note) not in (4, 8):
         raise LoadError(f"{req.name}: damaged PVH entry note")
-    end = load_segments(ram, req)
-    put_cmdline(ram, req)
+    taken = load_segments(ram, req)
+    at = place_handoff(ram, req, taken)
 
     rows = ram.e820()
-    modules = place_modules(ram, req, end)
-    modlist = START_INFO + 0x100
-    memmap = START_INFO + 0x800
+    modules = place_modules(ram, req, taken)
+    modlist = at.info + 0x100
+    memmap = at.info + 0x800
     info = struct.pack(
         "<IIIIQQQQII",
         _START_MAGIC, 1, 0, len(modules), modlist if modules else 0,
-        CMDLINE, _RSDP, memmap, len(rows), 0,
+        at.cmdline, _RSDP, memmap, len(rows), 0,
     )  # fmt: skip
-    ram.write(START_INFO, info, "start_info")
+    ram.write(at.info, info, "start_info")
     for i, (where, size, _) in enumerate(modules):
         ram.write(
             modlist + 32 * i, struct.pack("<QQQQ", where, size, 0, 0), "start_info"
@@ -152,25 +155,31 @@ def load_pvh(vm: VM, vcpu: VCPU, req: LoadRequest) -> None:
             memmap + 24 * i, struct.pack("<QQII", base, size, kind, 0), "start_info"
         )
     enter_protected(
-        vcpu, ram, int.from_bytes(note, "little") & 0xFFFFFFFF, ebx=START_INFO
+        vcpu, ram, at, int.from_bytes(note, "little") & 0xFFFFFFFF, ebx=at.info
     )
 
 
-def put_cmdline(ram: GuestRam, req: LoadRequest, limit: int = 2047) -> None:
-    """Write the command line to its place."""
+def place_handoff(
+    ram: GuestRam, req: LoadRequest, taken: Ranges, limit: int = 2047
+) -> Places:
+    """Choose places beside the kernel, add them to `taken`; put the command line."""
     raw = req.cmdline.encode()
     if len(raw) > limit:
         raise LoadError(f"--cmdline: {len(raw)} bytes; at most {limit} are allowed")
-    ram.write(CMDLINE, raw + b"\0", "the command line")
+    at = Places.beside(taken)
+    ram.check(at.base, at.end - at.base, "what the loader leaves to the kernel")
+    ram.write(at.cmdline, raw + b"\0", "the command line")
+    taken.append((at.base, at.end - at.base))
+    return at
 
 
 def place_modules(
-    ram: GuestRam, req: LoadRequest, end: int
+    ram: GuestRam, req: LoadRequest, taken: Ranges
 ) -> list[tuple[int, int, str]]:
-    """Load the modules behind `end`, page aligned: (address, size, path)."""
+    """Load the modules behind all else, page aligned: (address, size, path)."""
     if len(req.modules) > 32:
         raise LoadError(f"--initrd: {len(req.modules)} modules; at most 32 are allowed")
-    where = max(end, 1 << 20)
+    where = max(1 << 20, *(start + size for start, size in taken))
     rows = []
     for path, data in req.modules:
         where = where + PAGE - 1 & ~(PAGE - 1)
@@ -193,22 +202,22 @@ def recognise_elf64(image: bytes) -> bool:
 def load_elf64(vm: VM, vcpu: VCPU, req: LoadRequest) -> None:
     """Load an ELF64 kernel; enter it in 64-bit mode with a zero page in RSI."""
     ram = GuestRam(vm)
-    end = load_segments(ram, req)
-    put_cmdline(ram, req)
-    modules = place_modules(ram, req, end)
+    taken = load_segments(ram, req)
+    at = place_handoff(ram, req, taken)
+    modules = place_modules(ram, req, taken)
     zero = bytearray(PAGE)
     struct.pack_into("<H", zero, 0x1FE, 0xAA55)
     zero[0x202:0x206] = b"HdrS"
     struct.pack_into("<H", zero, 0x206, 0x020C)
     zero[0x210] = 0xFF
-    struct.pack_into("<I", zero, 0x228, CMDLINE)
+    struct.pack_into("<I", zero, 0x228, at.cmdline)
     if modules:
         struct.pack_into("<II", zero, 0x218, modules[0][0], modules[0][1])
     rows = ram.e820()
     zero[0x1E8] = len(rows)
     for i, row in enumerate(rows):
         struct.pack_into("<QQI", zero, 0x2D0 + 20 * i, *row)
-    ram.write(ZERO_PAGE, zero, "the zero page")
+    ram.write(at.zero_page, zero, "the zero page")
     entry = entry_point(req)
     ram.check(entry, 1, f"{req.name}: the entry point")
-    enter_long(vcpu, ram, entry, rsi=ZERO_PAGE)
+    enter_long(vcpu, ram, at, entry, rsi=at.zero_page)

@@ -9,7 +9,7 @@ import struct
 from libvmmapi import VCPU, VM
 
 from .errors import LoadError
-from .handoff import CMDLINE, CMDLINE_ROOM, ZERO_PAGE, enter_long, enter_protected
+from .handoff import CMDLINE_ROOM, Places, enter_long, enter_protected
 from .request import MIB, PAGE, GuestRam, LoadRequest
 
 # Offsets in the kernel image and in the zero page alike.
@@ -122,24 +122,25 @@ def load(vm: VM, vcpu: VCPU, req: LoadRequest) -> None:
         raise LoadError(
             f"--cmdline: {len(cmdline)} bytes; this kernel takes at most {limit}"
         )
-    ram.write(CMDLINE, cmdline + b"\0", "the command line")
+    at = Places()
+    ram.write(at.cmdline, cmdline + b"\0", "the command line")
 
     zero = bytearray(PAGE)
     end = min(0x202 + image[_HEADER_LEN], _E820_TABLE)
     zero[_SETUP_SECTS:end] = image[_SETUP_SECTS:end]
     zero[_TYPE_OF_LOADER] = 0xFF
     struct.pack_into("<H", zero, 0x1FA, 0xFFFF)  # the normal video mode
-    struct.pack_into("<I", zero, _CMD_LINE_PTR, CMDLINE)
+    struct.pack_into("<I", zero, _CMD_LINE_PTR, at.cmdline)
     struct.pack_into("<I", zero, _CODE32_START, where)
     _put_initrd(req, ram, where + need, zero)
     rows = ram.e820()
     zero[_E820_COUNT] = len(rows)
     for i, row in enumerate(rows):
         struct.pack_into("<QQI", zero, _E820_TABLE + 20 * i, *row)
-    ram.write(ZERO_PAGE, zero, "the zero page")
+    ram.write(at.zero_page, zero, "the zero page")
 
     long_entry = version >= 0x020C and _u16(image, _XLOADFLAGS) & _XLF_KERNEL_64
     if long_entry:
-        enter_long(vcpu, ram, where + 0x200, rsi=ZERO_PAGE)
+        enter_long(vcpu, ram, at, where + 0x200, rsi=at.zero_page)
     else:
-        enter_protected(vcpu, ram, where, esi=ZERO_PAGE, ebp=0, edi=0, ebx=0)
+        enter_protected(vcpu, ram, at, where, esi=at.zero_page, ebp=0, edi=0, ebx=0)

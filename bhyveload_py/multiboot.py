@@ -6,7 +6,7 @@ from libvmmapi import VCPU, VM
 
 from . import elf
 from .errors import LoadError
-from .handoff import CMDLINE, START_INFO, enter_protected
+from .handoff import enter_protected
 from .request import LOW_TOP, MIB, GuestRam, LoadRequest
 
 _MAGIC = 0x1BADB002
@@ -34,8 +34,10 @@ def recognise(image: bytes) -> bool:
     return _header(image) >= 0
 
 
-def _load_by_addresses(ram: GuestRam, req: LoadRequest, at: int) -> tuple[int, int]:
-    """Load as the header's address fields say; return (entry, end)."""
+def _load_by_addresses(
+    ram: GuestRam, req: LoadRequest, at: int
+) -> tuple[int, int, int]:
+    """Load as the header's address fields say; return (entry, address, end)."""
     if at + 32 > len(req.kernel):
         raise LoadError(f"{req.name}: truncated multiboot header")
     header, load, load_end, bss_end, entry = struct.unpack_from(
@@ -51,7 +53,7 @@ def _load_by_addresses(ram: GuestRam, req: LoadRequest, at: int) -> tuple[int, i
     ram.check(load, end - load, req.name)
     ram.write(load, memoryview(req.kernel)[start : start + size], req.name)
     ram.zero(load + size, end - load - size, req.name)
-    return entry, end
+    return entry, load, end
 
 
 def load(vm: VM, vcpu: VCPU, req: LoadRequest) -> None:
@@ -65,17 +67,18 @@ def load(vm: VM, vcpu: VCPU, req: LoadRequest) -> None:
             f"{req.name}: wants multiboot features {unknown:#x} that are not offered"
         )
     if flags & _ADDRESSES:
-        entry, end = _load_by_addresses(ram, req, at)
+        entry, start, end = _load_by_addresses(ram, req, at)
+        taken = [(start, end - start)]
     elif elf.is_elf(req.kernel):
-        end = elf.load_segments(ram, req)
+        taken = elf.load_segments(ram, req)
         entry = elf.entry_point(req) & 0xFFFFFFFF
     else:
         raise LoadError(f"{req.name}: multiboot without load addresses and not ELF")
 
     ram.check(entry, 1, f"{req.name}: the entry point")
-    elf.put_cmdline(ram, req)
-    modules = elf.place_modules(ram, req, end)
-    mods_at, mmap_at, names_at = (START_INFO + x for x in (0x100, 0x400, 0x800))
+    places = elf.place_handoff(ram, req, taken)
+    modules = elf.place_modules(ram, req, taken)
+    mods_at, mmap_at, names_at = (places.info + x for x in (0x100, 0x400, 0x800))
     loader = b"bhyveload\0"
     ram.write(names_at, loader, "the information block")
     names_at += len(loader)
@@ -94,9 +97,9 @@ def load(vm: VM, vcpu: VCPU, req: LoadRequest) -> None:
     struct.pack_into(
         "<IIIIIII", info, 0,
         valid, LOW_TOP // 1024, max(ram.low - MIB, 0) // 1024, 0,
-        CMDLINE, len(modules), mods_at,
+        places.cmdline, len(modules), mods_at,
     )  # fmt: skip
     struct.pack_into("<II", info, 44, len(rows), mmap_at)
-    struct.pack_into("<I", info, 64, START_INFO + 0x800)
-    ram.write(START_INFO, info, "the information block")
-    enter_protected(vcpu, ram, entry, eax=_BOOT_MAGIC, ebx=START_INFO)
+    struct.pack_into("<I", info, 64, places.info + 0x800)
+    ram.write(places.info, info, "the information block")
+    enter_protected(vcpu, ram, places, entry, eax=_BOOT_MAGIC, ebx=places.info)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from libvmmapi import VM, Prot, Reg
 from support.ownguests import own_guest
 from support.tools import Tool
 
@@ -152,3 +153,38 @@ def test_every_protocol_leaves_the_vm_at_its_entry(tool: Tool, tmp_path: Path) -
         if rip is not None:
             assert f"rip[0]\t\t{rip:#018x}" in shown
         assert tool("bhyvectl", f"--vm={name}", "--destroy").status == 0
+
+
+@pytest.mark.parametrize(
+    ("paddr", "memsz"),
+    [(0x8000, 0x6000), (0x1000, 0x9E000), (0x1000, 0x3FF000), (0x29000, 0x8000)],
+)
+def test_a_kernel_in_low_memory_stays_whole(
+    tool: Tool, vm_dir: Path, tmp_path: Path, paddr: int, memsz: int
+) -> None:
+    """What the loader leaves for the kernel lies beside it, not on it."""
+    code = bytes(range(1, 256)) * (memsz // 255 + 1)
+    image = elf64(paddr, memsz)[:-1]
+    image = image[:96] + struct.pack("<Q", memsz) + image[104:] + code[:memsz]
+    (tmp_path / "kernel").write_bytes(image)
+    (tmp_path / "initrd").write_bytes(b"initrd" * 1000)
+    done = tool(
+        *("bhyveload", "-m", "64M", "--kernel", "kernel", "--initrd", "initrd"),
+        *("--cmdline", "the words", "low"),
+    )
+    assert done.status == 0, done.err
+    with VM.open("low") as vm:
+        assert bytes(vm.map_gpa(paddr, memsz)) == code[:memsz]
+        vcpu = vm.vcpu(0)
+        zero = vcpu.get_register(Reg.RSI)
+        page = bytes(vm.map_gpa(zero, 4096))
+        at = int.from_bytes(page[0x228:0x22C], "little")
+        assert bytes(vm.map_gpa(at, 10)) == b"the words\0"
+        at = int.from_bytes(page[0x218:0x21C], "little")
+        assert bytes(vm.map_gpa(at, 6000)) == b"initrd" * 1000
+        # The tables work: the entry is mapped, and the stack is nobody's.
+        assert vcpu.gla2gpa(paddr, Prot.READ) == paddr
+        stack = vcpu.get_register(Reg.RSP)
+        assert stack - 0x1000 >= paddr + memsz or stack <= paddr
+        assert vcpu.get_desc(Reg.GDTR).base not in range(paddr, paddr + memsz)
+        vm.destroy()

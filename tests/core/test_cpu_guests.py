@@ -13,7 +13,7 @@ FOLDERS = ("vmm", "vmm/io", "vmm/kvm", "vmm/soft", "vmm/soft/jit")
 NAMES = (
     "seg32", "strict32", "exc32", "priv32", "debug32", "task32",
     "v86", "real16", "long64", "strict64", "smc64", "mmio_event",
-    "hostile64",
+    "hostile64", "trap64",
 )  # fmt: skip
 
 pytestmark = cbuild.needs_gcc

@@ -103,17 +103,26 @@ def test_mp_table(rom: bytes) -> None:
     assert rom[:4] == b"_MP_"
     assert checksum(rom[:16]) == 0
     at = struct.unpack_from("<I", rom, 4)[0] - BASE
-    size, entries = struct.unpack_from("<H", rom, at + 4)[0], 0
+    size = struct.unpack_from("<H", rom, at + 4)[0]
     table = rom[at : at + size]
     assert table[:4] == b"PCMP"
     assert checksum(table) == 0
     assert table[8:28] == b"BHyVe   Hypervisor  "
-    at, cpus = 44, 0
+    at, rows = 44, []
     while at < size:
-        cpus += table[at] == 0
-        at += 20 if table[at] == 0 else 8
-        entries += 1
-    assert (cpus, entries) == (CPUS, struct.unpack_from("<H", table, 34)[0])
+        length = 20 if table[at] == 0 else 8
+        rows.append(table[at : at + length])
+        at += length
+    assert len(rows) == struct.unpack_from("<H", table, 34)[0]
+    cpus = [row[1] for row in rows if row[0] == 0]
+    assert cpus == list(range(CPUS))
+    assert {row[2] for row in rows if row[0] == 0} == {0x10}
+    # The IOAPIC has an ID of its own, and all pins are its.
+    (ioapic,) = [row[1] for row in rows if row[0] == 2]
+    assert ioapic not in cpus
+    pins = [row for row in rows if row[0] == 3]
+    assert len(pins) >= 15
+    assert {row[6] for row in pins} == {ioapic}
 
 
 def test_dmidecode_reads_the_smbios(rom: bytes, tmp_path: Path) -> None:

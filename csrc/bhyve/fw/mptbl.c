@@ -14,10 +14,10 @@
 #include "vmmapi.h"
 
 #define LAPIC_PADDR 0xfee00000u
-#define LAPIC_VERSION 0x14
+#define LAPIC_VERSION 0x10 /* as the chip says, vlapic.c */
 #define IOAPIC_PADDR 0xfec00000u
 #define IOAPIC_VERSION 0x11
-#define IOAPIC_ID 0
+#define IOAPIC_ID_MAX 14 /* four bits; 15 is everybody */
 #define MP_BUS_PCI 0
 #define MP_BUS_ISA 1
 
@@ -76,6 +76,7 @@ struct mptable {
 	uint8_t buf[MPTABLE_MAX_LENGTH];
 	size_t len;
 	uint16_t entries;
+	uint8_t ioapic_id;
 	bool full;
 };
 
@@ -105,8 +106,10 @@ add_int(struct mptable *t, int type, int kind, int flags, int bus, int irq,
 static void
 add_pci_int(int slot, int pin, int pirq_pin, int ioapic_irq, void *arg)
 {
-	add_int(arg, MPE_IOINT, MPI_INT, MPF_ACTIVE_LO | MPF_LEVEL, MP_BUS_PCI,
-	    slot << 2 | (pin - 1), IOAPIC_ID, ioapic_irq);
+	struct mptable *t = arg;
+
+	add_int(t, MPE_IOINT, MPI_INT, MPF_ACTIVE_LO | MPF_LEVEL, MP_BUS_PCI,
+	    slot << 2 | (pin - 1), t->ioapic_id, ioapic_irq);
 }
 
 static void
@@ -114,18 +117,18 @@ add_isa_ints(struct mptable *t)
 {
 	int pin;
 
-	add_int(t, MPE_IOINT, MPI_EXTINT, 0, MP_BUS_ISA, 0, IOAPIC_ID, 0);
+	add_int(t, MPE_IOINT, MPI_EXTINT, 0, MP_BUS_ISA, 0, t->ioapic_id, 0);
 	for (pin = 1; pin < 16; pin++) {
 		if (pin == 2) /* the 8254, behind the cascade's pin */
 			add_int(t, MPE_IOINT, MPI_INT, 0, MP_BUS_ISA, 0,
-			    IOAPIC_ID, 2);
+			    t->ioapic_id, 2);
 		else if (pin == SCI_INT)
 			add_int(t, MPE_IOINT, MPI_INT,
 			    MPF_ACTIVE_LO | MPF_LEVEL, MP_BUS_ISA, pin,
-			    IOAPIC_ID, pin);
+			    t->ioapic_id, pin);
 		else
 			add_int(t, MPE_IOINT, MPI_INT, 0, MP_BUS_ISA, pin,
-			    IOAPIC_ID, pin);
+			    t->ioapic_id, pin);
 	}
 }
 
@@ -143,7 +146,7 @@ checksum(const void *p, size_t n)
 int
 mptable_build(struct vmctx *ctx, int ncpu)
 {
-	struct mpe_ioapic ioapic = { MPE_IOAPIC, IOAPIC_ID, IOAPIC_VERSION, 1,
+	struct mpe_ioapic ioapic = { MPE_IOAPIC, 0, IOAPIC_VERSION, 1,
 		IOAPIC_PADDR };
 	struct mpe_bus bus0 = { MPE_BUS, MP_BUS_PCI, "PCI   " };
 	struct mpe_bus bus1 = { MPE_BUS, MP_BUS_ISA, "ISA   " };
@@ -167,6 +170,13 @@ mptable_build(struct vmctx *ctx, int ncpu)
 	t = calloc(1, sizeof(*t));
 	if (t == NULL)
 		return (ENOMEM);
+
+	/*
+	 * A kernel with one space for the IDs of all APICs (Linux on i386)
+	 * renames an IOAPIC that has a processor's, and finds its pins no more.
+	 */
+	t->ioapic_id = ncpu <= IOAPIC_ID_MAX ? (uint8_t)ncpu : 0;
+	ioapic.id = t->ioapic_id;
 
 	/* The floating pointer stands first, the table right behind it. */
 	memset(&fp, 0, sizeof(fp));

@@ -445,7 +445,8 @@ dec_verify(const struct decoding *dc, const struct block *b)
 	    memcmp(dc->bytes + n, code_ptr(dc->hva2), b->len - n) == 0);
 }
 
-/* INT n, SYSCALL and their kin clear TF and take no single-step trap. */
+/* INT n and its kin clear TF and take no trap; SYSCALL, SYSRET make their own.
+ */
 static bool
 dec_notrap(const struct soft_dec *d)
 {
@@ -455,7 +456,7 @@ dec_notrap(const struct soft_dec *d)
 		return (d->opcode == 0xcc || d->opcode == 0xcd ||
 		    d->opcode == 0xce || d->opcode == 0xf1);
 	return (
-	    d->row->map == M_0F && (d->opcode == 0x05 || d->opcode == 0x34));
+	    d->row->map == M_0F && (d->opcode == 0x05 || d->opcode == 0x07));
 }
 
 static void

@@ -346,6 +346,8 @@ op_into(struct softcpu *cpu, const struct insn *in)
 static void
 op_int1(struct softcpu *cpu, const struct insn *in)
 {
+	/* What a MOV SS before it left is told by this #DB. */
+	soft_take_traps(cpu);
 	int_event(cpu, in, IDT_ICEBP, X_DB);
 }
 

@@ -29,6 +29,16 @@ flat_cs_ss(struct softcpu *cpu, uint16_t cs, uint16_t ss, unsigned cpl, bool l)
 	cpu->cpl = (uint8_t)cpl;
 }
 
+/* SYSCALL and SYSRET trap by the TF that they leave, not the one they found. */
+static bool
+trap_by_new_tf(struct softcpu *cpu)
+{
+	if (likely((cpu->rfl & FL_TF) == 0))
+		return (false);
+	cpu->dr6_pending |= DR6_BS;
+	return (true);
+}
+
 static void
 op_syscall(struct softcpu *cpu, const struct insn *in)
 {
@@ -54,7 +64,10 @@ op_syscall(struct softcpu *cpu, const struct insn *in)
 	flat_cs_ss(cpu, sel, sel + 8, 0, sys_lma(cpu));
 	soft_mode_update(cpu);
 	cpu->stop = STOP_NONE;
-	soft_goto(cpu, next);
+	if (trap_by_new_tf(cpu))
+		sys_done(cpu, next);
+	else
+		soft_goto(cpu, next);
 }
 
 static void
@@ -81,6 +94,7 @@ op_sysret(struct softcpu *cpu, const struct insn *in)
 		cpu->rfl |= FL_IF;
 	flat_cs_ss(cpu, l ? sel + 16 : sel, sel + 8, 3, l);
 	soft_mode_update(cpu);
+	(void)trap_by_new_tf(cpu);
 	sys_done(cpu, next);
 }
 

@@ -119,7 +119,8 @@ sys_write_dr(struct softcpu *cpu, int n, uint64_t val)
 
 /*
  * Before the instruction at linear address (lin): true when a breakpoint is
- * there, and #DB is recorded.  RF masks one execution.
+ * there, and #DB is recorded.  RF masks one execution; a guest's breakpoint
+ * behind MOV SS or POP SS does not hit, as on Intel's processors.
  */
 bool
 soft_check_code_bp(struct softcpu *cpu, uint64_t lin)
@@ -133,7 +134,7 @@ soft_check_code_bp(struct softcpu *cpu, uint64_t lin)
 		cpu->stop = STOP_EXIT;
 		return (true);
 	}
-	if (cpu->rfl & FL_RF)
+	if ((cpu->rfl & FL_RF) || cpu->intr_shadow == 2)
 		return (false);
 	hits = code_hits(cpu->dr, cpu->dr[7], lin);
 	if (hits == 0)

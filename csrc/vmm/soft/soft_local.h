@@ -570,6 +570,14 @@ void soft_debug_update(struct softcpu *cpu);
 bool soft_exit_debug(struct softcpu *cpu);
 /* Check for code/data breakpoints when cpu->dr7_active. */
 bool soft_check_code_bp(struct softcpu *cpu, uint64_t lin);
+
+/* A #DB is at hand: DR6 tells of the traps that were pending, too. */
+static inline void
+soft_take_traps(struct softcpu *cpu)
+{
+	cpu->dr[6] = (cpu->dr[6] & ~0xfull) | cpu->dr6_pending;
+	cpu->dr6_pending = 0;
+}
 void soft_check_data_bp(
     struct softcpu *cpu, uint64_t lin, int size, bool write);
 

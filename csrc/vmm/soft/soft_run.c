@@ -111,8 +111,7 @@ soft_inject(struct softcpu *cpu, uint64_t info)
 bool
 soft_db_trap(struct softcpu *cpu)
 {
-	cpu->dr[6] = (cpu->dr[6] & ~0xfull) | cpu->dr6_pending;
-	cpu->dr6_pending = 0;
+	soft_take_traps(cpu);
 	return (
 	    soft_inject(cpu, VM_INTINFO_VALID | VM_INTINFO_HWEXCEPTION | X_DB));
 }
