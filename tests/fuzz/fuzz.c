@@ -326,7 +326,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		target->whole(data, len);
 		return (0);
 	}
-	if (!up || exact || inputs++ % REBUILD == 0)
+	if (!up || exact || ++inputs % REBUILD == 0 ||
+	    (target->alive != NULL && !target->alive()))
 		bring_up();
 	memset(ram(HOT, HOT_PAGES * 4096), 0, HOT_PAGES * 4096);
 	guest_thread = true;
@@ -334,7 +335,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	machine_dma_hook = fill_dma;
 	for (i = 0; i < MAX_OPS && in.at < in.end; i++) {
 		start = now_us();
-		operation(&in);
+		if (target->only != NULL)
+			target->only(&in);
+		else
+			operation(&in);
 		/* A kick does a bounded amount of work. */
 		CHECK(now_us() - start < OP_BUDGET_US);
 	}

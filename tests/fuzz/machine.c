@@ -97,9 +97,19 @@ machine_up(const char *const *settings)
 }
 
 void
+machine_run(void)
+{
+	CHECK(start_vcpus() == 0);
+}
+
+void
 machine_down(void)
 {
 	machine_dma_hook = NULL;
+	if (machine.vcpus[0].started) {
+		bhyve_stop(BHYVE_EXIT_POWEROFF);
+		join_vcpus();
+	}
 	teardown(BHYVE_EXIT_POWEROFF);
 }
 
@@ -107,6 +117,12 @@ struct vmctx *
 machine_ctx(void)
 {
 	return (machine.ctx);
+}
+
+struct vm *
+machine_vm(void)
+{
+	return (machine.ctx->vm);
 }
 
 /* ---- accesses ---- */

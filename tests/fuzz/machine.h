@@ -30,8 +30,10 @@ void machine_disk(const char *name, size_t size);
 
 /* Configuration values "path=value"; a NULL ends them. */
 void machine_up(const char *const *settings);
+void machine_run(void); /* with a processor, after all: its vCPUs' threads */
 void machine_down(void);
 struct vmctx *machine_ctx(void);
+struct vm *machine_vm(void); /* what is behind it */
 
 /* The guest's accesses, in the order in which an exit meets them. */
 uint32_t pio_in(int port, int bytes);
