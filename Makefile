@@ -67,7 +67,7 @@ fuzz: fuzz-program
 	    FUZZ_TARGET=$$t build/fuzz/fuzz $(CURDIR)/build/corpus/$$t \
 		-artifact_prefix=$(CURDIR)/build/corpus/ \
 		-max_len=4096 -len_control=10 \
-		-max_total_time=$(FUZZ_TIME) -timeout=25 -rss_limit_mb=3000 \
+		-max_total_time=$(FUZZ_TIME) -timeout=100 -rss_limit_mb=3000 \
 		-malloc_limit_mb=300 -detect_leaks=0 -verbosity=0 \
 		-close_fd_mask=2 -print_final_stats=1 || exit 1; \
 	    FUZZ_TARGET=$$t build/fuzz/fuzz $(CURDIR)/build/corpus/$$t \

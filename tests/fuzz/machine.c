@@ -7,6 +7,7 @@
 
 #include "bhyverun.c" /* NOLINT */
 
+#include "../support/shared.h"
 #include "machine.h"
 #include "vmm.h"
 #include "vmmapi_local.h"
@@ -92,6 +93,7 @@ machine_up(const char *const *settings)
 	atomic_store(&exit_status, NO_STATUS);
 	CHECK(vm_create("guest") == 0);
 	CHECK(build("guest") == 0);
+	GUEST_MEMORY(ram(0, RAM_SIZE), RAM_SIZE);
 	CHECK(vmm_start(machine.ctx->vm) == 0);
 	CHECK(mevent_start() == 0);
 }
@@ -264,11 +266,23 @@ irq_taken(int vector)
 	return (false);
 }
 
-int64_t
-now_us(void)
+static int64_t
+clock_us(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(clock, &ts);
 	return ((int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
+}
+
+int64_t
+now_us(void)
+{
+	return (clock_us(CLOCK_MONOTONIC));
+}
+
+int64_t
+worked_us(void)
+{
+	return (clock_us(CLOCK_THREAD_CPUTIME_ID));
 }

@@ -53,6 +53,7 @@ uint64_t bar_addr(int slot, int bar);
 bool irq_taken(int vector);
 void lapic_on(void);
 int64_t now_us(void);
+int64_t worked_us(void); /* by this thread: no matter how busy the host */
 
 /* Called before a device gets a pointer into guest memory. */
 extern void (*_Atomic machine_dma_hook)(uint64_t gpa, void *host, size_t len);
