@@ -105,13 +105,13 @@ struct pci_devinst {
 		int ioapic_irq;
 	} pi_lintr;
 	struct {
-		bool enabled;
+		_Atomic bool enabled; /* read without a lock */
 		uint64_t addr;
 		uint32_t msg_data;
 		int maxmsgnum;
 	} pi_msi;
 	struct {
-		bool enabled;
+		_Atomic bool enabled; /* read without a lock */
 		bool function_mask;
 		int table_bar;
 		int pba_bar;

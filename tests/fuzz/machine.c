@@ -12,6 +12,17 @@
 #include "vmm.h"
 #include "vmmapi_local.h"
 
+#ifdef __SANITIZE_THREAD__
+const char *__tsan_default_suppressions(void);
+
+/* A socket is connected again while it is watched: the kernel's affair. */
+const char *
+__tsan_default_suppressions(void)
+{
+	return ("race:^connect$\n");
+}
+#endif
+
 void (*_Atomic machine_dma_hook)(uint64_t gpa, void *host, size_t len);
 
 static char scratch[200] = "/tmp";
