@@ -51,7 +51,7 @@ $(O)/tests/%.o: INCS += -Itests/fuzz -Itests/hostile
 $(O)/rows: $(ROWS) $(UNPROCESSED)
 	$(LINK)
 
-$(O)/replay: $(FUZZ) $(O)/tests/fuzz/replay.o $(UNPROCESSED)
+$(O)/replay: $(FUZZ) $(O)/tests/fuzz/replay.o $(MACHINE)
 	$(LINK)
 
 $(O)/fuzz: $(FUZZ) $(MACHINE)
@@ -65,10 +65,14 @@ fuzz: fuzz-program
 	    $(PYTHON) tests/fuzz/corpus.py unpack tests/fuzz/corpus/$$t.pack \
 		build/corpus/$$t && \
 	    FUZZ_TARGET=$$t build/fuzz/fuzz $(CURDIR)/build/corpus/$$t \
-		-artifact_prefix=$(CURDIR)/build/corpus/ -max_len=4096 \
-		-max_total_time=$(FUZZ_TIME) -timeout=25 -rss_limit_mb=3000 \
+		-artifact_prefix=$(CURDIR)/build/corpus/ \
+		-max_len=4096 -len_control=10 \
+		-max_total_time=$(FUZZ_TIME) -timeout=100 -rss_limit_mb=3000 \
 		-malloc_limit_mb=300 -detect_leaks=0 -verbosity=0 \
-		-print_final_stats=1 || exit 1; \
+		-close_fd_mask=2 -print_final_stats=1 || exit 1; \
+	    FUZZ_TARGET=$$t build/fuzz/fuzz $(CURDIR)/build/corpus/$$t \
+		-max_len=4096 -runs=0 -detect_leaks=0 -close_fd_mask=2 2>&1 | \
+		grep -a INITED; \
 	done
 
 # What the repository keeps of build/corpus: inputs that differ, a small pack

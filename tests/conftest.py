@@ -13,12 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from support import preload
 from support.tools import Result, Tool, tool_argv
 
 ROOT = Path(__file__).resolve().parent.parent
 
 if not list((ROOT / "libvmmapi").glob("_vmm*.so")):
     sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
+
+if preload.sanitized():
+    preload.keep_from_others()
 
 BACKENDS = ("soft", "kvm")
 

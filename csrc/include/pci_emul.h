@@ -105,13 +105,13 @@ struct pci_devinst {
 		int ioapic_irq;
 	} pi_lintr;
 	struct {
-		bool enabled;
+		_Atomic bool enabled; /* read without a lock */
 		uint64_t addr;
 		uint32_t msg_data;
 		int maxmsgnum;
 	} pi_msi;
 	struct {
-		bool enabled;
+		_Atomic bool enabled; /* read without a lock */
 		bool function_mask;
 		int table_bar;
 		int pba_bar;
@@ -199,18 +199,21 @@ void pci_lintr_request(struct pci_devinst *pi);
 void pci_lintr_assert(struct pci_devinst *pi);
 void pci_lintr_deassert(struct pci_devinst *pi);
 
+/* Bytes are read by devices' threads while the guest writes them. */
 static inline void
 pci_set_cfgdata8(struct pci_devinst *pi, int offset, uint8_t val)
 {
 	if (offset >= 0 && offset <= PCI_REGMAX)
-		pi->pi_cfgdata[offset] = val;
+		__atomic_store_n(
+		    &pi->pi_cfgdata[offset], val, __ATOMIC_RELAXED);
 }
 
 static inline uint8_t
 pci_get_cfgdata8(const struct pci_devinst *pi, int offset)
 {
-	return (offset >= 0 && offset <= PCI_REGMAX ? pi->pi_cfgdata[offset]
-						    : 0xff);
+	return (offset >= 0 && offset <= PCI_REGMAX
+		? __atomic_load_n(&pi->pi_cfgdata[offset], __ATOMIC_RELAXED)
+		: 0xff);
 }
 
 static inline void

@@ -136,6 +136,10 @@ struct virtio_consts {
 	uint64_t vc_hv_caps;
 	/* DRIVER_OK was set; may be NULL. */
 	void (*vc_driver_ok)(void *dev);
+	/* For a device whose threads are at queues without a vq_mtx: let go
+	 * of them all, and (!hold) go on.  A legacy driver may move rings at
+	 * any time. */
+	void (*vc_hold)(void *dev, bool hold);
 };
 
 #define VQ_ALLOC 0x01  /* the rings below are valid */

@@ -11,6 +11,7 @@ from resource import RUSAGE_CHILDREN, getrusage
 import pytest
 
 from libvmmapi import VM
+from support import preload
 from support.tools import Tool, tool_argv
 
 COUNT = 50
@@ -66,6 +67,7 @@ def test_fifty_vms(tool: Tool, fleet: list[str]) -> None:
         assert "rip[0]" in tool("bhyvectl", f"--vm={name}", "--get-all").out
 
 
+@preload.needs_speed
 @pytest.mark.parametrize("args", [("--list",), ("--get-all",), ("--get-stats",)])
 def test_each_answer_is_cheap(fleet: list[str], args: tuple[str, ...]) -> None:
     names = fleet[:9]

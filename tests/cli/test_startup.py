@@ -9,6 +9,7 @@ from resource import RUSAGE_CHILDREN, getrusage
 import pytest
 
 from libvmmapi import VM
+from support import preload
 from support.tools import tool_argv
 
 
@@ -23,6 +24,7 @@ def processor_seconds(argv: list[str]) -> float:
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
+@preload.needs_speed
 @pytest.mark.parametrize("name", ["bhyve", "bhyvectl"])
 def test_help_takes_a_tenth_of_a_second(name: str) -> None:
     argv = tool_argv(name, "--help")

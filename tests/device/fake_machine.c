@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "../support/shared.h"
 #include "bhyverun.h"
 #include "config.h"
 #include "fake_machine.h"
@@ -46,6 +47,8 @@ fake_init(void)
 {
 	low = guarded(LOW_SIZE);
 	high = guarded(HIGH_SIZE);
+	GUEST_MEMORY(low, LOW_SIZE);
+	GUEST_MEMORY(high, HIGH_SIZE);
 	init_config();
 }
 

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../support/shared.h"
 #include "debug.h"
 #include "e82545_local.h"
 #include "net_local.h"
@@ -450,6 +451,7 @@ main(int argc, char **argv)
 	ram = calloc(1, RAM_SIZE);
 	if (mevent_init() != 0 || mevent_start() != 0 || ram == NULL)
 		return (2);
+	GUEST_MEMORY(ram, RAM_SIZE);
 	SET_FOREACH(p, pci_devemu_set)
 	de = *p;
 	pci_set_cfgdata16(&pi, PCIR_COMMAND, PCIM_CMD_BUSMASTEREN);

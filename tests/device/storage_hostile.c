@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../support/shared.h"
 #include "bhyverun.h"
 #include "mevent.h"
 #include "pci_emul.h"
@@ -380,6 +381,7 @@ main(int argc, char **argv)
 
 	if (argc != 5)
 		return (2);
+	GUEST_MEMORY(ram, sizeof(ram));
 	init_config();
 	nvl = create_config_node("pci.0.3.0");
 	pe = NULL;

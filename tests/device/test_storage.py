@@ -176,14 +176,16 @@ def test_refused_options(
 
 
 @cbuild.needs_gcc
-def test_a_hostile_driver(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sanitizer", cbuild.BOTH)
+def test_a_hostile_driver(tmp_path: Path, sanitizer: str) -> None:
     bhyve = cbuild.CSRC / "bhyve"
     core = cbuild.sources("bhyve/block")
     core += [*(bhyve / "pci").glob("ahci_*.c"), *(bhyve / "pci").glob("nvme_*.c")]
     core += [bhyve / "pci" / f"pci_{name}.c" for name in ("ahci", "nvme")]
     core += [bhyve / name for name in ("config.c", "debug.c", "virtio/iov.c")]
     core.append(bhyve / "net" / "net_utils.c")
-    program = cbuild.program(tmp_path / "hostile", [HERE / "storage_hostile.c"], core)
+    own = [HERE / "storage_hostile.c"]
+    program = cbuild.program(tmp_path / "hostile", own, core, sanitizer)
     for i in range(2):
         (tmp_path / f"{i}.img").write_bytes(bytes(4 << 20))
     for model, options in (
@@ -197,6 +199,7 @@ def test_a_hostile_driver(tmp_path: Path) -> None:
             text=True,
             timeout=120,
             check=False,
+            env=cbuild.environment(),
         )
         assert done.returncode == 0, done.stderr[:4000]
         assert done.stdout == "survived 20000\n"

@@ -11,10 +11,10 @@ HERE = Path(__file__).parent
 OWN = [HERE / f"{n}.c" for n in ("fake_machine", "virtio_driver", "packed_hostile")]
 
 
-def run_packed(folder: Path, milliseconds: int) -> None:
+def run_packed(folder: Path, milliseconds: int, sanitizer: str = cbuild.CHECKS) -> None:
     """Build the driver and let it play."""
     core = cbuild.virtio("virtio/pci_virtio_block") + cbuild.sources("bhyve/block")
-    program = cbuild.program(folder / "packed", OWN, core)
+    program = cbuild.program(folder / "packed", OWN, core, sanitizer)
     done = subprocess.run(
         [program, folder, str(milliseconds)],
         capture_output=True,
@@ -27,8 +27,9 @@ def run_packed(folder: Path, milliseconds: int) -> None:
 
 
 @cbuild.needs_gcc
-def test_rules_kept_and_broken(tmp_path: Path) -> None:
-    run_packed(tmp_path, 1000)
+@pytest.mark.parametrize("sanitizer", cbuild.BOTH)
+def test_rules_kept_and_broken(tmp_path: Path, sanitizer: str) -> None:
+    run_packed(tmp_path, 1000, sanitizer)
 
 
 @pytest.mark.slow

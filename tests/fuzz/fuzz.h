@@ -33,7 +33,9 @@ struct fuzz_target {
 	struct fuzz_range mmio[4];
 	void (*init)(void);		 /* once a process */
 	void (*up)(void);		 /* after each machine_up() */
+	bool (*alive)(void);		 /* no: the machine is made anew */
 	void (*op)(struct input *in);	 /* what its driver does */
+	void (*only)(struct input *in);	 /* the one operation of an input */
 	void (*event)(struct input *in); /* what the host does */
 	void (*whole)(const uint8_t *data, size_t len); /* no operations */
 };

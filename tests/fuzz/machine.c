@@ -7,9 +7,21 @@
 
 #include "bhyverun.c" /* NOLINT */
 
+#include "../support/shared.h"
 #include "machine.h"
 #include "vmm.h"
 #include "vmmapi_local.h"
+
+#ifdef __SANITIZE_THREAD__
+const char *__tsan_default_suppressions(void);
+
+/* A socket is connected again while it is watched: the kernel's affair. */
+const char *
+__tsan_default_suppressions(void)
+{
+	return ("race:^connect$\n");
+}
+#endif
 
 void (*_Atomic machine_dma_hook)(uint64_t gpa, void *host, size_t len);
 
@@ -92,14 +104,25 @@ machine_up(const char *const *settings)
 	atomic_store(&exit_status, NO_STATUS);
 	CHECK(vm_create("guest") == 0);
 	CHECK(build("guest") == 0);
+	GUEST_MEMORY(ram(0, RAM_SIZE), RAM_SIZE);
 	CHECK(vmm_start(machine.ctx->vm) == 0);
 	CHECK(mevent_start() == 0);
+}
+
+void
+machine_run(void)
+{
+	CHECK(start_vcpus() == 0);
 }
 
 void
 machine_down(void)
 {
 	machine_dma_hook = NULL;
+	if (machine.vcpus[0].started) {
+		bhyve_stop(BHYVE_EXIT_POWEROFF);
+		join_vcpus();
+	}
 	teardown(BHYVE_EXIT_POWEROFF);
 }
 
@@ -107,6 +130,12 @@ struct vmctx *
 machine_ctx(void)
 {
 	return (machine.ctx);
+}
+
+struct vm *
+machine_vm(void)
+{
+	return (machine.ctx->vm);
 }
 
 /* ---- accesses ---- */
@@ -248,11 +277,23 @@ irq_taken(int vector)
 	return (false);
 }
 
-int64_t
-now_us(void)
+static int64_t
+clock_us(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(clock, &ts);
 	return ((int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
+}
+
+int64_t
+now_us(void)
+{
+	return (clock_us(CLOCK_MONOTONIC));
+}
+
+int64_t
+worked_us(void)
+{
+	return (clock_us(CLOCK_THREAD_CPUTIME_ID));
 }

@@ -30,8 +30,10 @@ void machine_disk(const char *name, size_t size);
 
 /* Configuration values "path=value"; a NULL ends them. */
 void machine_up(const char *const *settings);
+void machine_run(void); /* with a processor, after all: its vCPUs' threads */
 void machine_down(void);
 struct vmctx *machine_ctx(void);
+struct vm *machine_vm(void); /* what is behind it */
 
 /* The guest's accesses, in the order in which an exit meets them. */
 uint32_t pio_in(int port, int bytes);
@@ -51,6 +53,7 @@ uint64_t bar_addr(int slot, int bar);
 bool irq_taken(int vector);
 void lapic_on(void);
 int64_t now_us(void);
+int64_t worked_us(void); /* by this thread: no matter how busy the host */
 
 /* Called before a device gets a pointer into guest memory. */
 extern void (*_Atomic machine_dma_hook)(uint64_t gpa, void *host, size_t len);

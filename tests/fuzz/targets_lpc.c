@@ -48,14 +48,23 @@ static const struct fuzz_target uart = {
 };
 FUZZ_TARGET(uart);
 
-/* ---- keyboard, mouse, power management, test device ---- */
+/* The same chip as a PCI card. */
+static const struct fuzz_target pci_uart = {
+	.name = "pci-uart",
+	.settings = { "-s 0,hostbridge", "-s 3,uart,socket,com1", NULL },
+	.init = uart_init,
+	.event = uart_event,
+};
+FUZZ_TARGET(pci_uart);
+
+/* ---- keyboard, mouse, power management, test device, debug console ---- */
 
 static const struct fuzz_target lpc = {
 	.name = "lpc",
-	.settings = { "-s 0,hostbridge", "-s 31,lpc", "lpc.pc-testdev=true",
-	    NULL },
+	.settings = { "-s 0,hostbridge", "-s 3,piix4pm", "-s 31,lpc",
+	    "lpc.pc-testdev=true", "lpc.debugcon.path=/dev/null", NULL },
 	.ports = { { 0x60, 5 }, { 0x60, 1 }, { 0x64, 1 }, { 0x400, 16 },
-	    { 0xb2, 2 }, { 0xcf9, 1 }, { 0x60, 0x40 }, { 0x2000, 0x20 } },
+	    { 0xb2, 2 }, { 0xcf9, 1 }, { 0x402, 1 }, { 0x2000, 0x20 } },
 };
 FUZZ_TARGET(lpc);
 

@@ -3,9 +3,11 @@
  * their code is.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "e82545_local.h"
@@ -40,20 +42,25 @@ net_event(struct input *in)
 
 /* ---- virtio ---- */
 
-#define QUEUE(q) (HOT + (uint64_t)((q) % 4) * 0x4000)
+#define NQUEUES 5
+#define QUEUE(q) (HOT + (uint64_t)(q)*0x4000)
 #define MODERN 4
-static uint16_t vq_size[4], vq_avail[4];
-static uint64_t vq_used[4];
+#define PACKED_BIT 4u /* VIRTIO_F_RING_PACKED in the upper half */
+static uint16_t vq_size[NQUEUES], vq_avail[NQUEUES];
+static bool vq_packed, vq_wrap[NQUEUES];
 
 static void
 virtio_start(struct input *in, bool modern)
 {
-	uint32_t features = in32(in);
-	int i, nq = in8(in) % 4 + 1;
+	uint32_t high, features = in32(in);
+	int i, nq = in8(in) % NQUEUES + 1;
 	uint64_t a[3], base;
 
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < NQUEUES; i++) {
 		vq_avail[i] = 0;
+		vq_wrap[i] = true;
+	}
+	vq_packed = false;
 	if (!modern) {
 		bar_write(0, 18, 1, 0);
 		bar_write(0, 18, 1, 3);
@@ -64,8 +71,15 @@ virtio_start(struct input *in, bool modern)
 		bar_write(MODERN, 8, 4, 0);
 		bar_write(MODERN, 12, 4,
 		    bar_read(MODERN, 4, 4) & (features | 0x80000000u));
+		bar_write(MODERN, 0, 4, 1);
 		bar_write(MODERN, 8, 4, 1);
-		bar_write(MODERN, 12, 4, 1 | (features >> 30));
+		high = (uint32_t)bar_read(MODERN, 4, 4);
+		bar_write(MODERN, 0, 4, 0);
+		/* One bit of chance, for a feature that few drivers take. */
+		if ((features >> 28 & 1) == 0)
+			high &= ~PACKED_BIT;
+		vq_packed = (high & PACKED_BIT) != 0;
+		bar_write(MODERN, 12, 4, high);
 		bar_write(MODERN, 20, 1, 11);
 	}
 	for (i = 0; i < nq; i++) {
@@ -80,7 +94,6 @@ virtio_start(struct input *in, bool modern)
 		a[0] = base;
 		a[1] = base + vq_size[i] * 16UL;
 		a[2] = (a[1] + 6 + vq_size[i] * 2UL + 4095) & ~4095UL;
-		vq_used[i] = a[2];
 		if (!modern) {
 			bar_write(0, 8, 4, base >> 12);
 			continue;
@@ -95,12 +108,72 @@ virtio_start(struct input *in, bool modern)
 		bar_write(0, 18, 1, 7);
 }
 
+static uint32_t
+buffer_len(struct input *in, uint8_t sel)
+{
+	return ((sel & 0x80) != 0   ? in32(in)
+		: (sel & 0x40) != 0 ? 1u << (sel & 15)
+				    : (sel & 0x3fu));
+}
+
+/* The control queue of several pairs is the last one. */
+static int
+queue_of(uint8_t sel)
+{
+	return (sel >= 0xe0 ? 4 : sel & 3);
+}
+
+static void
+virtio_notify(int q)
+{
+	bar_write(0, 16, 2, (uint64_t)q);
+	bar_write(MODERN, 0x3000 + (uint64_t)q * 4, 2, (uint64_t)q);
+}
+
+/* The same in a packed ring; the first entry's flags go last. */
+static void
+packed_push(struct input *in)
+{
+	uint8_t sel = in8(in);
+	int n, q = queue_of(sel);
+	uint16_t size = vq_size[q], flags, first = 0, pos;
+	uint64_t at, first_at = 0;
+
+	if (size == 0 || size > 256)
+		return;
+	n = (sel >> 2 & 7) + 1;
+	for (int i = 0; i < n; i++) {
+		pos = vq_avail[q];
+		at = QUEUE(q) + pos * 16UL;
+		ram_put(at, in_addr(in), 8);
+		sel = in8(in);
+		ram_put(at + 8, buffer_len(in, sel), 4);
+		ram_put(at + 12,
+		    (sel & 0x30) == 0x30 ? in16(in) : (uint16_t)(pos % size),
+		    2);
+		flags = (uint16_t)((in8(in) & 6) | (i + 1 < n));
+		flags |= vq_wrap[q] ? 0x80 : 0x8000;
+		if (i == 0) {
+			first = flags;
+			first_at = at;
+		} else {
+			ram_put(at + 14, flags, 2);
+		}
+		if (++vq_avail[q] >= size) {
+			vq_avail[q] = 0;
+			vq_wrap[q] = !vq_wrap[q];
+		}
+	}
+	ram_put(first_at + 14, first, 2);
+	virtio_notify(q);
+}
+
 /* A chain of descriptors, its head in the ring, and a notification. */
 static void
 virtio_push(struct input *in)
 {
 	uint8_t sel = in8(in);
-	int i, n, q = sel & 3;
+	int i, n, q = queue_of(sel);
 	uint16_t head, size = vq_size[q];
 	struct vring_desc d;
 
@@ -111,9 +184,7 @@ virtio_push(struct input *in)
 	for (i = 0; i < n; i++) {
 		d.addr = in_addr(in);
 		sel = in8(in);
-		d.len = (sel & 0x80) != 0 ? in32(in)
-		    : (sel & 0x40) != 0	  ? 1u << (sel & 15)
-					  : (sel & 0x3fu);
+		d.len = buffer_len(in, sel);
 		d.flags = (uint16_t)((in8(in) & 6) | (i + 1 < n));
 		d.next = (sel & 0x30) == 0x30
 		    ? in16(in)
@@ -125,8 +196,7 @@ virtio_push(struct input *in)
 	ram_put(
 	    QUEUE(q) + size * 16UL + 4 + (vq_avail[q] % size) * 2UL, head, 2);
 	ram_put(QUEUE(q) + size * 16UL + 2, ++vq_avail[q], 2);
-	bar_write(0, 16, 2, (uint64_t)q);
-	bar_write(MODERN, 0x3000 + (uint64_t)q * 4, 2, (uint64_t)q);
+	virtio_notify(q);
 }
 
 static void
@@ -136,6 +206,8 @@ virtio_op(struct input *in)
 
 	if (sel < 0x10)
 		virtio_start(in, (sel & 1) != 0);
+	else if (vq_packed)
+		packed_push(in);
 	else
 		virtio_push(in);
 }
@@ -143,10 +215,19 @@ virtio_op(struct input *in)
 static void
 virtio_up(void)
 {
-	static const uint8_t none[8] = { 0xff, 0xff, 0xff, 0xff, 3 };
+	static const uint8_t none[8] = { 0xff, 0xff, 0xff, 0xff, 4 };
 	struct input in = { none, none + sizeof(none) };
 
 	virtio_start(&in, false);
+}
+
+static void
+packed_up(void)
+{
+	static const uint8_t all[8] = { 0xff, 0xff, 0xff, 0xff, 4 };
+	struct input in = { all, all + sizeof(all) };
+
+	virtio_start(&in, true);
 }
 
 static void
@@ -178,7 +259,8 @@ FUZZ_TARGET(virtio_blk);
 
 static const struct fuzz_target virtio_net = {
 	.name = "virtio-net",
-	.settings = { "-s 0,hostbridge", "-s 3,virtio-net,wire", NULL },
+	.settings = { "-s 0,hostbridge", "-s 3,virtio-net,wire,queue_size=64",
+	    NULL },
 	.up = virtio_up,
 	.op = virtio_op,
 	.event = net_event,
@@ -202,6 +284,68 @@ static const struct fuzz_target virtio_console = {
 	.event = console_event,
 };
 FUZZ_TARGET(virtio_console);
+
+static const struct fuzz_target virtio_packed = {
+	.name = "virtio-packed",
+	.settings = { "-s 0,hostbridge", "-s 3,virtio-blk,disk",
+	    "virtio.packed=true", NULL },
+	.init = make_disk,
+	.up = packed_up,
+	.op = virtio_op,
+};
+FUZZ_TARGET(virtio_packed);
+
+/* Several queues, and a host that takes and gives headers (a tap). */
+static const struct fuzz_target virtio_net_tap = {
+	.name = "virtio-net-tap",
+	.settings = { "-s 0,hostbridge",
+	    "-s 3,virtio-net,headers,queues=2,queue_size=64,mtu=9000",
+	    "virtio.packed=true", NULL },
+	.up = packed_up,
+	.op = virtio_op,
+	.event = net_event,
+};
+FUZZ_TARGET(virtio_net_tap);
+
+/* Frames are datagrams that anybody of the host may send. */
+static int peer = -1;
+
+static void
+cable_init(void)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+
+	CHECK(chdir(machine_file(".")) == 0);
+	peer = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "there");
+	CHECK(bind(peer, (struct sockaddr *)&sun, sizeof(sun)) == 0);
+}
+
+static void
+cable_event(struct input *in)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX, .sun_path = "here" };
+	static uint8_t frame[70000];
+	uint8_t sel = in8(in);
+	size_t len = in16(in) + ((sel & 7) == 0 ? 4096UL : 0);
+
+	in_bytes(in, frame, len < 80 ? len : 80);
+	(void)!sendto(peer, frame, len, MSG_DONTWAIT | MSG_NOSIGNAL,
+	    (struct sockaddr *)&sun, sizeof(sun));
+	while (recv(peer, frame, sizeof(frame), MSG_DONTWAIT) > 0)
+		;
+}
+
+static const struct fuzz_target net_unix = {
+	.name = "net-unix",
+	.settings = { "-s 0,hostbridge",
+	    "-s 3,virtio-net,unix,path=here,peer=there,queue_size=64", NULL },
+	.init = cable_init,
+	.up = virtio_up,
+	.op = virtio_op,
+	.event = cable_event,
+};
+FUZZ_TARGET(net_unix);
 
 /* ---- nvme ---- */
 

@@ -17,19 +17,25 @@ TARGETS = sorted(
 )
 
 
+# What has threads of its own beside the guest's.
+THREADED = (
+    *("ahci", "ctl", "e1000", "gdb", "net-unix", "nvme", "uart", "virtio-blk"),
+    *("virtio-console", "virtio-net", "virtio-net-tap", "virtio-packed"),
+)
+
+
 @cache
-def replay() -> Path:
+def replay(sanitizer: str = cbuild.CHECKS) -> Path:
     """Build the program that plays inputs."""
-    target = cbuild.folder(cbuild.CHECKS) / "replay"
-    cbuild.make([target])
+    target = cbuild.folder(sanitizer) / "replay"
+    cbuild.make([target], sanitizer)
     return target
 
 
-@cbuild.needs_gcc
-@pytest.mark.parametrize("target", TARGETS)
-def test_replay(target: str) -> None:
+def play(target: str, sanitizer: str) -> None:
+    """Play what a target has learnt, and some inputs of chance."""
     done = subprocess.run(
-        [replay(), HERE / "corpus" / f"{target}.pack", "-r", "20"],
+        [replay(sanitizer), HERE / "corpus" / f"{target}.pack", "-r", "20"],
         capture_output=True,
         text=True,
         timeout=120,
@@ -40,6 +46,19 @@ def test_replay(target: str) -> None:
     played = re.search(r"^played (\d+)$", done.stdout, re.M)
     assert played is not None
     assert int(played.group(1)) > 20
+
+
+@cbuild.needs_gcc
+@pytest.mark.parametrize("target", TARGETS)
+def test_replay(target: str) -> None:
+    play(target, cbuild.CHECKS)
+
+
+@cbuild.needs_gcc
+@pytest.mark.slow
+@pytest.mark.parametrize("target", THREADED)
+def test_replay_without_races(target: str) -> None:
+    play(target, "thread")
 
 
 def test_every_target_has_its_corpus() -> None:

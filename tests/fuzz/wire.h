@@ -1,6 +1,7 @@
 /*
  * A network back end ("wire") whose other side is the test: frames that the
  * guest sends are counted and kept, frames written to wire_fd reach it.
+ * "headers" is the same with the virtio-net header that a tap has.
  */
 #ifndef _FUZZ_WIRE_H_
 #define _FUZZ_WIRE_H_

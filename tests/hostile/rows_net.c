@@ -118,6 +118,79 @@ ROW(E04_loopback)
 	machine_down();
 }
 
+/* ---- rings that move while frames come ---- */
+
+#define VQ 0x200000UL
+#define VQ_SIZE 64UL
+
+static void
+vnet_reg(uint64_t off, int bytes, uint32_t val)
+{
+	pio_out((int)(bar_addr(3, 0) + off), bytes, val);
+}
+
+/* A legacy driver's receive ring, all of its buffers with the device. */
+static void
+vnet_ring(uint64_t gpa)
+{
+	uint64_t avail = gpa + VQ_SIZE * 16;
+
+	memset(ram(gpa, 0x4000), 0, 0x4000);
+	for (uint64_t i = 0; i < VQ_SIZE; i++) {
+		ram_put(gpa + i * 16, BUFS + i * 2048, 8);
+		ram_put(gpa + i * 16 + 8, 2048 | 2UL << 32, 8);
+		ram_put(avail + 4 + i * 2, i, 2);
+	}
+	ram_put(avail + 2, VQ_SIZE, 2);
+	vnet_reg(14, 2, 0);
+	vnet_reg(8, 4, (uint32_t)(gpa >> 12));
+	vnet_reg(16, 2, 0);
+}
+
+/* For all, if there is room on its way. */
+static void
+a_frame(void)
+{
+	uint8_t frame[60];
+
+	memset(frame, 0xff, sizeof(frame));
+	(void)!send(wire_fd, frame, sizeof(frame), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+ROW(own_net_rings_move_live)
+{
+	int i, came = 0;
+
+	one_device("virtio-net,wire,queue_size=64");
+	vnet_reg(18, 1, 3);
+	vnet_ring(VQ);
+	vnet_reg(18, 1, 7);
+	for (i = 0; i < 3000; i++) {
+		for (int j = 0; j < 4; j++)
+			a_frame();
+		if (i % 4 == 0)
+			usleep((useconds_t)i % 60);
+		came += ram_get(VQ + 0x1002, 2) != 0;
+		/* Away, or elsewhere; and back. */
+		vnet_reg(14, 2, (uint32_t)i % 3);
+		vnet_reg(8, 4, i % 2 == 0 ? 0 : (uint32_t)(VQ >> 12) + 8);
+		vnet_ring(VQ);
+		for (uint32_t q = 1; q < 3; q++)
+			vnet_reg(16, 2, q);
+	}
+	CHECK(came > 0);
+	vnet_reg(18, 1, 0);
+	vnet_reg(18, 1, 3);
+	vnet_ring(VQ);
+	vnet_reg(18, 1, 7);
+	for (i = 0; i < 3000 && ram_get(VQ + 0x1002, 2) == 0; i++) {
+		a_frame();
+		usleep(1000);
+	}
+	CHECK(ram_get(VQ + 0x1002, 2) != 0);
+	machine_down();
+}
+
 /* ---- ends ---- */
 
 static int

@@ -158,6 +158,14 @@ ROW(B27_nvme_queue_loop)
 	/* A request to be told of it: bad doorbells are events. */
 	put_command(0, &(struct command) { .opcode = 0x0c });
 	reg_write(0, 0x1000, tail[0]);
+	/* Whose value is not taken: nothing that lies in the ring is done. */
+	ram_put(DATA, 0xcccccccc, 4);
+	for (q = 0; q < ENTRIES; q++)
+		put_command(1,
+		    &(struct command) { .opcode = 2, .nsid = 1, .prp1 = DATA });
+	reg_write(0, 0x1008, ENTRIES);
+	usleep(20000);
+	CHECK(ram_get(DATA, 4) == 0xcccccccc);
 	for (q = 0; q < 2; q++) {
 		reg_write(0, 0x1000 + q * 8UL, ENTRIES);
 		reg_write(0, 0x1000 + q * 8UL, 0xffff);

@@ -27,6 +27,10 @@ needs_gcc = pytest.mark.skipif(
 )
 
 
+# For tests that are run under each; races take a build of their own.
+BOTH = (CHECKS, pytest.param("thread", marks=pytest.mark.slow))
+
+
 def flags(sanitizer: str) -> list[str]:
     """Return what every file is compiled and linked with."""
     stop = ["-fno-sanitize-recover=all"] if sanitizer else []
@@ -75,7 +79,12 @@ def make(targets: Iterable[Path], sanitizer: str = CHECKS) -> None:
 
 def environment(**values: str) -> dict[str, str]:
     """Return the environment of such a program: it brings its own sanitizer."""
-    env = dict(os.environ, ASAN_OPTIONS="detect_leaks=0", **values)
+    env = {
+        **os.environ,
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "TSAN_OPTIONS": "die_after_fork=0:exitcode=66",
+        **values,
+    }
     env.pop("LD_PRELOAD", None)
     return env
 

@@ -25,6 +25,7 @@ class Test:
     """A row that is a test of its own: FILE::FUNCTION, or a guest FILE.S."""
 
     place: str
+    guests: tuple[str, ...] = ()  # more of them, where one does not hold it all
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,10 @@ ROWS: dict[str, Played | Test | NotBuilt | NotOurs] = {
     "L01_elf": Test(LOAD + "test_damaged_kernels_and_modules"),
     "L02_multiboot": Test("hostile/test_multiboot.py::test_headers_that_lie"),
     "L03_ufs_iso_gpt_mbr": Test(LOAD + "test_damaged_file_systems"),
-    "K01_cpu_engine": HOSTILE64,
+    "K01_cpu_engine": Test(
+        HOSTILE64.place,
+        ("debug32", "mmio_event", "real16", "seg32", "smc64", "strict32", "task32"),
+    ),
 }
 
 
@@ -189,8 +193,8 @@ def missing_test(test: Test) -> bool:
     text = (ROOT / "tests" / file).read_text("utf-8")
     if name.startswith("test_"):
         return re.search(rf"^def {name}\b", text, re.M) is None
-    guest = ROOT / "tests" / "guests" / f"{name}.S"
-    return f'"{name}"' not in text or not guest.exists()
+    guests = (ROOT / "tests" / "guests" / f"{n}.S" for n in (name, *test.guests))
+    return not all(f'"{g.stem}"' in text and g.exists() for g in guests)
 
 
 def built(row: NotBuilt) -> list[str]:

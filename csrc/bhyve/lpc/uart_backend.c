@@ -37,12 +37,14 @@ struct uart_softc {
 	int listen_fd;
 	char *socket_path;
 	struct mevent *mev_rd, *mev_wr, *mev_timer, *mev_listen;
-	bool flush_armed, tx_blocked, rx_paused, tx_full;
+	bool flush_armed, tx_blocked, rx_paused;
+	_Atomic bool tx_full; /* looked at without the lock */
 
 	uint8_t tx[TX_RING];
 	unsigned int tx_head, tx_count;
 	uint8_t rx[RX_RING];
-	unsigned int rx_head, rx_count;
+	unsigned int rx_head;
+	_Atomic unsigned int rx_count; /* this, too */
 
 	uart_event_func_t rx_event, tx_event;
 	void *arg;
@@ -199,7 +201,7 @@ bool
 uart_tx_ready(struct uart_softc *sc)
 {
 	/* A stale answer is as good as one a moment earlier. */
-	return (!__atomic_load_n(&sc->tx_full, __ATOMIC_RELAXED));
+	return (!sc->tx_full);
 }
 
 /* ---- input ---- */
@@ -268,7 +270,7 @@ uart_rx_get(struct uart_softc *sc)
 	int ch;
 
 	/* Called for each register read: look before locking. */
-	if (__atomic_load_n(&sc->rx_count, __ATOMIC_ACQUIRE) == 0)
+	if (sc->rx_count == 0)
 		return (-1);
 	pthread_mutex_lock(&sc->mtx);
 	ch = -1;

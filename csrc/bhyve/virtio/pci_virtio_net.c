@@ -264,6 +264,15 @@ pci_vtnet_driver_ok(void *dev)
 	}
 }
 
+static void
+pci_vtnet_hold(void *dev, bool hold)
+{
+	if (hold)
+		vtnet_freeze(dev);
+	else
+		vtnet_thaw(dev, false);
+}
+
 static int
 pci_vtnet_cfgread(void *dev, int offset, int size, uint32_t *retval)
 {
@@ -297,6 +306,7 @@ static const struct virtio_consts vtnet_vi_consts = {
 	.vc_cfgread = pci_vtnet_cfgread,
 	.vc_cfgwrite = pci_vtnet_cfgwrite,
 	.vc_apply_features = pci_vtnet_apply_features,
+	.vc_hold = pci_vtnet_hold,
 	.vc_hv_caps = VTNET_S_HOSTCAPS,
 	.vc_driver_ok = pci_vtnet_driver_ok,
 };

@@ -424,13 +424,17 @@ set_pfn(struct vqueue_info *vq, uint32_t pfn)
 }
 
 static void
-legacy_pfn(struct vqueue_info *vq, uint32_t pfn)
+legacy_pfn(struct virtio_softc *vs, struct vqueue_info *vq, uint32_t pfn)
 {
 	if (vq == NULL || vq->vq_qsize == 0)
 		return;
+	if (vs->vs_vc->vc_hold != NULL)
+		vs->vs_vc->vc_hold(vs->vs_dev, true);
 	vi_queue_lock(vq);
 	set_pfn(vq, pfn);
 	vi_queue_unlock(vq);
+	if (vs->vs_vc->vc_hold != NULL)
+		vs->vs_vc->vc_hold(vs->vs_dev, false);
 }
 
 static void
@@ -453,7 +457,7 @@ legacy_write(struct virtio_softc *vs, uint64_t offset, int size, uint32_t val)
 		legacy_features(vs, val);
 		break;
 	case VIRTIO_PCI_QUEUE_PFN:
-		legacy_pfn(vq, val);
+		legacy_pfn(vs, vq, val);
 		break;
 	case VIRTIO_PCI_QUEUE_SEL:
 		vs->vs_curq = (uint16_t)val;

@@ -9,6 +9,13 @@
 
 #include "soft_local.h"
 
+/* clang's way to say what gcc's macros say. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SOFT_NO_CHAIN
+#endif
+#endif
+
 #if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__) && !defined(SOFT_NO_CHAIN)
 #define SOFT_CHAIN 1
