@@ -96,7 +96,10 @@ struct pci_devinst {
 	int pi_prevcap;
 	int pi_capend;
 
-	/* Leaf lock of INTx, MSI and MSI-X; no device call under it. */
+	/*
+	 * Leaf lock of INTx, MSI, MSI-X and the STATUS register; no device
+	 * call under it.  Which of the three is on can be asked without it.
+	 */
 	pthread_mutex_t pi_intr_mtx;
 	struct {
 		int8_t pin; /* 1 to 4; 0: none */
@@ -105,13 +108,13 @@ struct pci_devinst {
 		int ioapic_irq;
 	} pi_lintr;
 	struct {
-		bool enabled;
+		_Atomic bool enabled;
 		uint64_t addr;
 		uint32_t msg_data;
-		int maxmsgnum;
+		_Atomic int maxmsgnum; /* 0: off */
 	} pi_msi;
 	struct {
-		bool enabled;
+		_Atomic bool enabled;
 		bool function_mask;
 		int table_bar;
 		int pba_bar;
@@ -199,18 +202,21 @@ void pci_lintr_request(struct pci_devinst *pi);
 void pci_lintr_assert(struct pci_devinst *pi);
 void pci_lintr_deassert(struct pci_devinst *pi);
 
+/* Atomic bytes: devices' threads look at COMMAND while a guest writes it. */
 static inline void
 pci_set_cfgdata8(struct pci_devinst *pi, int offset, uint8_t val)
 {
 	if (offset >= 0 && offset <= PCI_REGMAX)
-		pi->pi_cfgdata[offset] = val;
+		__atomic_store_n(
+		    &pi->pi_cfgdata[offset], val, __ATOMIC_RELAXED);
 }
 
 static inline uint8_t
 pci_get_cfgdata8(const struct pci_devinst *pi, int offset)
 {
-	return (offset >= 0 && offset <= PCI_REGMAX ? pi->pi_cfgdata[offset]
-						    : 0xff);
+	if (offset < 0 || offset > PCI_REGMAX)
+		return (0xff);
+	return (__atomic_load_n(&pi->pi_cfgdata[offset], __ATOMIC_RELAXED));
 }
 
 static inline void

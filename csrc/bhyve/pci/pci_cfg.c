@@ -143,6 +143,7 @@ cmdsts_write(struct pci_devinst *pi, int offset, int bytes, uint32_t val)
 	uint32_t old, new, rw, w1c;
 	int i;
 
+	pthread_mutex_lock(&pi->pi_intr_mtx);
 	old = pci_get_cfgdata32(pi, PCIR_COMMAND);
 	new = old;
 	for (i = 0; i < bytes; i++) {
@@ -154,6 +155,7 @@ cmdsts_write(struct pci_devinst *pi, int offset, int bytes, uint32_t val)
 		new &= ~(((val >> (i * 8)) << shift) & w1c);
 	}
 	pci_set_cfgdata32(pi, PCIR_COMMAND, new);
+	pthread_mutex_unlock(&pi->pi_intr_mtx);
 	if (((old ^ new) & (PCIM_CMD_PORTEN | PCIM_CMD_MEMEN)) != 0)
 		pci_bar_decode(pi);
 	if (((old ^ new) & PCIM_CMD_INTxDIS) != 0)
