@@ -23,7 +23,11 @@ MODULES = (
     *("virtio_pci", "virtio_blk", "virtio_net", "e1000", "ahci", "sd_mod"),
     *("nvme", "crc32c_generic", "af_packet"),
 )
-#: Slots 3 to 7 and the names that Linux gives what is there.
+#: Where the disks and the cards are: on one bus, and on several root buses,
+#: which an MP table cannot tell of.
+ONE_BUS = ("3", "4", "5", "6", "7")
+BUSES = ("3", "1:4:0", "7:0:0", "1:4:3", "255:31:0")
+#: The names that Linux gives the disks.
 DISKS = {"virtio-blk": "vda", "ahci-hd": "sda", "nvme": "nvme0n1"}
 SIZE = 8 << 20
 MSI, APIC, PIC = "PCI-MSI", "IO-APIC", "XT-PIC"
@@ -76,27 +80,30 @@ def source(table: str, driver: str) -> set[str]:
     return {name for counts, name in rows if any(int(n) for n in counts.split())}
 
 
-@pytest.mark.parametrize("words", MODES)
-def test_everything_works(
-    linux: tuple[str, str], tmp_path: Path, words: str
+def check(
+    linux: tuple[str, str],
+    tmp_path: Path,
+    words: str,
+    places: tuple[str, ...],
+    *args: str,
 ) -> None:
+    """Boot, read all disks, get addresses, look at the interrupts' sources."""
     messages, pins = MODES[words]
     devices, sums = [], []
-    for slot, kind in enumerate(DISKS, 3):
+    for place, kind in zip(places, DISKS, strict=False):
         image = tmp_path / kind
         image.write_bytes(os.urandom(SIZE))
         sums.append(hashlib.md5(image.read_bytes()).hexdigest())
-        devices += ["-s", f"{slot},{kind},{image}"]
-    devices += ["-s", "6,virtio-net,slirp", "-s", "7,e1000,slirp"]
+        devices += ["-s", f"{place},{kind},{image}"]
+    for place, kind in zip(places[3:], ("virtio-net", "e1000"), strict=True):
+        devices += ["-s", f"{place},{kind},slirp"]
     with Machine(tmp_path / "vmm") as machine:
         machine.load(
             *("-m", "512M", "--kernel", linux[0], "--initrd", linux[1]),
             *("--cmdline", f"console=ttyS0 quiet {words}"),
         )
         cpus = "1" if "nolapic" in words else "2"
-        # The x2APIC is used, refused, or not there.
-        x2apic = ("-x",) if words in ("", "nox2apic") else ()
-        machine.start("-c", cpus, "-m", "512M", *x2apic, slots=(*SLOTS, *devices))
+        machine.start("-c", cpus, "-m", "512M", *args, slots=(*SLOTS, *devices))
         machine.expect("GUEST-READY", 240)
         machine.expect("guest# ", 30)
         for name, digest in zip(DISKS.values(), sums, strict=True):
@@ -122,3 +129,15 @@ def test_everything_works(
         else:
             machine.send("poweroff\n")
         assert machine.wait() == 1
+
+
+@pytest.mark.parametrize("words", MODES)
+def test_everything_works(linux: tuple[str, str], tmp_path: Path, words: str) -> None:
+    # The x2APIC is used, refused, or not there.
+    x2apic = ("-x",) if words in ("", "nox2apic") else ()
+    check(linux, tmp_path, words, ONE_BUS, *x2apic)
+
+
+@pytest.mark.parametrize("words", ["", "pci=nomsi", "noapic pci=nomsi"])
+def test_several_buses(linux: tuple[str, str], tmp_path: Path, words: str) -> None:
+    check(linux, tmp_path, words, BUSES, "-Y")
