@@ -77,7 +77,10 @@ SAID = {
     "nvme id-ns -n1 /dev/nvme0n1": (
         *(r"nlbaf +: 0\b", r"eui64 +: 589cfc[0-9a-f]{10}", r"lbads:9 .*in use"),
     ),
-    "nvme smart-log /dev/nvme0": (r"temperature\s+: (?!0 )", r"Data Units Read\s+: [1-9]"),
+    "nvme smart-log /dev/nvme0": (
+        r"temperature\s+: (?!0 )",
+        r"Data Units Read\s+: [1-9]",
+    ),
     "hdparm -I /dev/sda": (
         *(r"Model Number: +BHYVE SATA DISK", rf"Serial Number: +{SERIAL}"),
         *(r"Firmware Revision: +001", r"Supported: 9 8 7 6 5", r"\(.*0x0028\)"),

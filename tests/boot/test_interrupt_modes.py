@@ -74,9 +74,7 @@ def linux(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 def source(table: str, driver: str) -> set[str]:
     """Return the interrupt controllers that a driver has had interrupts from."""
-    rows = re.findall(
-        rf"^ *\d+:((?: +\d+)+) +(\S+) .*\b{driver}", table, re.MULTILINE
-    )
+    rows = re.findall(rf"^ *\d+:((?: +\d+)+) +(\S+) .*\b{driver}", table, re.MULTILINE)
     return {name for counts, name in rows if any(int(n) for n in counts.split())}
 
 

@@ -209,6 +209,8 @@ def test_memory_that_is_no_memory(machine: Machine, connect: Connect) -> None:
     client = connect(start(machine))
     assert client.word(0xFEE00030) & 0xF0 == 0x10  # the local APIC's version
     assert client.word(0xFEC00000) == 0  # the IOAPIC's index
+    assert client.ask("Mfee00080,4:20000000") == "OK"  # the task priority
+    assert client.word(0xFEE00080) == 0x20
     assert client.ask("m7fffffff0,20") == "E0e"
     # Behind RAM is the hole of PCI; behind that hole nothing is.
     assert client.ask("m3fffff0,20")[32:] == "f" * 32
