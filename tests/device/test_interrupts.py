@@ -61,7 +61,7 @@ def test_virtio(
 def test_virtio_beside_writes_to_the_apic(
     vm_dir: Path, backend: str, disk: Path, tmp_path: Path
 ) -> None:
-    drive_virtio(vm_dir, backend, disk, tmp_path, "", writes_from_outside)
+    drive_virtio(vm_dir, backend, disk, tmp_path, "", meanwhile=writes_from_outside)
 
 
 def drive_virtio(
@@ -70,6 +70,7 @@ def drive_virtio(
     disk: Path,
     tmp_path: Path,
     option: str,
+    *,
     meanwhile: Callable[[str], contextlib.AbstractContextManager[None]] = (
         contextlib.nullcontext
     ),
