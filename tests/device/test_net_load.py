@@ -199,7 +199,7 @@ def test_a_server_in_the_guest_by_hostfwd(tmp_path: Path, guest: Guest) -> None:
             "127.0.0.1",
             "-p",
             str(other),
-            *"-J -u -b 1M -l 999 -t 2".split(),
+            *["-J", "-u", "-b", "1M", "-l", "999", "-t", "2"],
         )
         done = subprocess.run(
             ["iperf3", *words], capture_output=True, text=True, check=False
