@@ -96,7 +96,10 @@ struct pci_devinst {
 	int pi_prevcap;
 	int pi_capend;
 
-	/* Leaf lock of INTx, MSI and MSI-X; no device call under it. */
+	/*
+	 * Leaf lock of INTx, MSI, MSI-X and the STATUS register; no device
+	 * call under it.  Which of the three is on can be asked without it.
+	 */
 	pthread_mutex_t pi_intr_mtx;
 	struct {
 		int8_t pin; /* 1 to 4; 0: none */
@@ -108,7 +111,7 @@ struct pci_devinst {
 		_Atomic bool enabled; /* read without a lock */
 		uint64_t addr;
 		uint32_t msg_data;
-		int maxmsgnum;
+		_Atomic int maxmsgnum; /* 0: off */
 	} pi_msi;
 	struct {
 		_Atomic bool enabled; /* read without a lock */

@@ -164,7 +164,8 @@ struct vqueue_info {
 
 	/* The rest is the transport's. */
 	uint16_t vq_maxsize;
-	uint16_t vq_msix_idx;
+	/* Read by whichever thread interrupts. */
+	_Atomic uint16_t vq_msix_idx;
 	_Atomic uint16_t vq_flags;
 	uint32_t vq_pfn;      /* legacy: page of the rings */
 	uint64_t vq_gpa_desc; /* modern: as the driver wrote them */
@@ -210,7 +211,7 @@ struct virtio_softc {
 	bool vs_packed;		   /* packed rings may be offered */
 	_Atomic uint8_t vs_cfggen; /* config_generation */
 	uint16_t vs_curq;
-	uint16_t vs_msix_cfg_idx;
+	_Atomic uint16_t vs_msix_cfg_idx;
 	uint32_t vs_dfselect;
 	uint32_t vs_gfselect;
 	uint64_t vs_gfeatures; /* modern: as written, before FEATURES_OK */

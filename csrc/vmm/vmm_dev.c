@@ -527,8 +527,9 @@ static const struct vmm_ioctl table[] = {
 	IOC(VM_GET_INTINFO, struct vm_intinfo, LOCK_VCPU, GET, ioc_get_intinfo),
 	IOC(VM_RESTART_INSTRUCTION, struct vm_vcpuid, LOCK_VCPU, SET,
 	    ioc_restart),
-	IOC(VM_SET_KERNEMU_DEV, struct vm_readwrite_kernemu_device, LOCK_VCPU,
-	    SET, ioc_set_kernemu),
+	/* What vCPUs send each other must not meet a write (kvm_lapic.c). */
+	IOC(VM_SET_KERNEMU_DEV, struct vm_readwrite_kernemu_device,
+	    LOCK_WRITE_HOLD, SET, ioc_set_kernemu),
 	IOC(VM_GET_KERNEMU_DEV, struct vm_readwrite_kernemu_device, LOCK_VCPU,
 	    VMI_IN | VMI_OUT, ioc_get_kernemu),
 	IOC(VM_RESET_CPU, struct vm_vcpuid, LOCK_VCPU, SET, ioc_reset_cpu),

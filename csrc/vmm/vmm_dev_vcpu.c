@@ -266,7 +266,11 @@ kernemu(struct vm *vm, struct vm_readwrite_kernemu_device *a, bool write)
 int
 ioc_set_kernemu(struct vm *vm, void *arg)
 {
-	return (kernemu(vm, arg, true));
+	struct vm_readwrite_kernemu_device *a = arg;
+
+	if (vmm_alloc_vcpu(vm, a->vcpuid) == NULL)
+		return (errno);
+	return (kernemu(vm, a, true));
 }
 
 int

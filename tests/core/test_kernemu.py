@@ -1,6 +1,8 @@
 """Chips of the vmm, read and written from outside of the guest."""
 
 import errno
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -65,6 +67,34 @@ def test_the_local_apic_answers(vm_factory: Factory, backend: str) -> None:
     # Without the software enable bit the vectors are masked.
     write(0xF0, 0xFF)
     assert read(0x320) & 0x10000
+
+
+@pytest.mark.parametrize("offset", [0x80, 0xB0], ids=["tpr", "eoi"])
+def test_no_message_is_lost_to_a_write(
+    vm_factory: Factory, backend: str, offset: int
+) -> None:
+    vm = vm_factory()
+    cpu = started(vm, backend)
+    cpu.readwrite_kernemu_device(LAPIC + 0xF0, 4, 0x1FF)
+    done = threading.Event()
+
+    def writes() -> None:
+        while not done.is_set():
+            cpu.readwrite_kernemu_device(LAPIC + offset, 4, 0)
+
+    writer = threading.Thread(target=writes)
+    writer.start()
+    for vector in range(0x20, 0x100):
+        vm.lapic_msi(LAPIC, vector)
+        time.sleep(0.0005)
+    done.set()
+    writer.join()
+    # None was in service, so each waits.
+    words = [
+        cpu.readwrite_kernemu_device(LAPIC + 0x200 + word * 16, 4)
+        for word in range(1, 8)
+    ]
+    assert words == [0xFFFFFFFF] * 7
 
 
 def test_a_deadline_is_saved(vm_factory: Factory, backend: str) -> None:

@@ -35,6 +35,11 @@ def exits(root: Path, disk: Path, backend: str, *args: str) -> int:
         machine.expect(r"PASS|FAIL.*", 60)
         assert "PASS" in machine.output, machine.output
         seen = seen_by_user(machine)
+        assert machine.process
+        threads = Path(f"/proc/{machine.process.pid}/task").glob("*/comm")
+        # Devices do not wait for each other: each has a thread.
+        rings = "bell-3:0\n" in [path.read_text() for path in threads]
+        assert rings == (backend == "kvm" and not args)
         assert machine.ctl("--force-poweroff").returncode == 0
         assert machine.wait() == 1
         return seen

@@ -86,6 +86,14 @@ def test_a_session(machine: Machine, connect: Connect) -> None:
     assert (client.ask("T2"), client.ask("T3")) == ("OK", "E16")
     for unknown in ("vCont?", "vMustReplyEmpty", "t1", "X0,0:", "QStartNoAckMode"):
         assert client.ask(unknown) == ""
+    # Neither resumes, nor detaches, nor reads: a sequence id is not taken up.
+    for numbered in ("c5:?", "D0:D", "ff:g"):
+        assert client.ask(numbered) == ""
+    for wrong in ("c100", "s100", "Hx1", "Hg3", "Z0,1,2", "mx,1", "M0,4:00"):
+        assert client.ask(wrong) == "E16", wrong
+    assert [client.ask(f"H{which}") for which in ("c-1", "c2", "g-1")] == ["OK"] * 3
+    assert client.ask("Hc1") == "OK"
+    assert client.ask("qXfer:features:read:none.xml:0,10") == "E00"
     # Nothing has run yet.
     assert register(client, RIP) == SYM["_start"]
     assert client.word(SYM["counter"]) == 0
@@ -201,7 +209,14 @@ def test_memory_that_is_no_memory(machine: Machine, connect: Connect) -> None:
     client = connect(start(machine))
     assert client.word(0xFEE00030) & 0xF0 == 0x10  # the local APIC's version
     assert client.word(0xFEC00000) == 0  # the IOAPIC's index
+    assert client.ask("Mfee00080,4:20000000") == "OK"  # the task priority
+    assert client.word(0xFEE00080) == 0x20
     assert client.ask("m7fffffff0,20") == "E0e"
+    # Behind RAM is the hole of PCI; behind that hole nothing is.
+    assert client.ask("m3fffff0,20")[32:] == "f" * 32
+    assert client.ask("mfffffff0,20") == "f" * 32
+    assert client.ask("m100000000,4") == "E0e"
+    assert client.ask("M100000000,1:00") == "E0e"
     assert client.ask("me0000000,4") != ""  # ECAM: whatever stands there
 
 

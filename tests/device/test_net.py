@@ -4,6 +4,7 @@ import ctypes.util
 import hashlib
 import os
 import re
+import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from support import guestfiles, hostnet, netguest
 from support.hostnet import Server
 from support.machine import Machine
+from support.ownguests import own_guest
 from support.tools import Tool
 
 CACHE = Path(
@@ -211,32 +213,55 @@ def test_identity_and_options(machine: Machine, cloud: tuple[str, str]) -> None:
     power_off(machine)
 
 
-@pytest.mark.parametrize(
-    ("conf", "line"),
-    [
-        ("virtio-net,none,mac=1", 'Invalid MAC address "1"'),
-        ("virtio-net,none,mac=01:02:03:04:05:06", "Invalid MAC address"),
-        ("virtio-net,none,mtu=45", 'Invalid MTU "45": 46 to 65535'),
-        ("virtio-net,none,mtu=65536", 'Invalid MTU "65536"'),
-        ("virtio-net,none,queues=17", 'invalid queues "17": 1 to 16'),
-        ("virtio-net,none,queues=2", "network backend none: it has one queue only"),
-        ("virtio-net,none,queue_size=100", 'invalid queue_size "100": a power of two'),
-        ("virtio-net,bogus", 'network backend "bogus"'),
-        ("e1000,tap99", "tap tap99: "),
-        ("e1000,unix,path=/tmp/x", "network backend unix: no option"),
-        ("e1000,slirp,hostfwd=tcp:1:2", 'slirp: invalid hostfwd "tcp:1:2"'),
-    ],
-)
+#: {dir} has a file, a live socket and no more room for a name.
+BAD_CARDS = [
+    ("virtio-net,none,mac=1", 'Invalid MAC address "1"'),
+    ("virtio-net,none,mac=01:02:03:04:05:06", "Invalid MAC address"),
+    ("virtio-net,none,mac=00:00:00:00:00:00", "Invalid MAC address"),
+    ("virtio-net,none,mac=ff:ff:ff:ff:ff:ff", "Invalid MAC address"),
+    ("virtio-net,none,mtu=45", 'Invalid MTU "45": 46 to 65535'),
+    ("virtio-net,none,mtu=65536", 'Invalid MTU "65536"'),
+    ("virtio-net,none,queues=17", 'invalid queues "17": 1 to 16'),
+    ("virtio-net,none,queues=2", "network backend none: it has one queue only"),
+    ("virtio-net,none,queue_size=100", 'invalid queue_size "100": a power of two'),
+    ("virtio-net,bogus", 'network backend "bogus"'),
+    ("e1000,tap99", 'tap tap99: no such interface ("create" makes it)'),
+    ("e1000,tap" + "9" * 13, "the name is too long"),
+    ("e1000,unix,path=/tmp/x", 'network backend unix: no option "peer"'),
+    ("e1000,unix,peer=/tmp/x", 'network backend unix: no option "path"'),
+    ("e1000,unix,path=/" + "x" * 200 + ",peer=/y", "network backend unix: too long"),
+    ("e1000,unix,path={dir}/file,peer=/y", "/file: File exists"),
+    ("e1000,unix,path={dir}/used,peer=/y", "/used: Address already in use"),
+    ("e1000,slirp,hostfwd=tcp:1:2", 'slirp: invalid hostfwd "tcp:1:2"'),
+    ("e1000,slirp,hostfwd=sctp::1-:2", 'slirp: invalid hostfwd "sctp::1-:2"'),
+    ("e1000,slirp,hostfwd=tcp::0-:2", 'slirp: invalid hostfwd "tcp::0-:2"'),
+    ("e1000,slirp,hostfwd=udp::1-:65536", 'slirp: invalid hostfwd "udp::1-:65536"'),
+    ("e1000,slirp,hostfwd=tcp:x:1-:2", 'slirp: invalid hostfwd "tcp:x:1-:2"'),
+    ("e1000,slirp,hostfwd=tcp::{port}-:2", "Address already in use"),
+    ("e1000,slirp,open=perhaps", "perhaps"),
+]
+
+
+@pytest.mark.parametrize(("conf", "line"), BAD_CARDS)
 def test_wrong_options_end_in_one_line(
-    tool: Tool, cloud: tuple[str, str], conf: str, line: str
+    tool: Tool, tmp_path: Path, conf: str, line: str
 ) -> None:
     if "slirp" in conf and ctypes.util.find_library("slirp") is None:
         pytest.skip("no libslirp here")
-    args = ("-m", "64M", "--kernel", cloud[0], "--initrd", cloud[1], "bad")
+    (tmp_path / "file").touch()
+    args = ("-m", "64M", "--kernel", str(own_guest("virtio_bell")), "bad")
     assert tool("bhyveload", *args).status == 0
-    slots = ("-s", "0,hostbridge", "-s", "31,lpc", "-s", f"3,{conf}")
-    done = tool("bhyve", "-m", "64M", *slots, "bad")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as used,
+        socket.create_server(("0.0.0.0", 0)) as busy,
+    ):
+        used.bind(str(tmp_path / "used"))
+        conf = conf.format(dir=tmp_path, port=busy.getsockname()[1])
+        slots = ("-s", "0,hostbridge", "-s", "31,lpc", "-s", f"3,{conf}")
+        done = tool("bhyve", "-m", "64M", *slots, "bad")
     tool("bhyvectl", "--vm=bad", "--destroy")
     assert done.status == 4
     assert line in done.err
     assert len(done.err.splitlines()) <= 2, done.err
+    assert (tmp_path / "file").exists()
+    assert (tmp_path / "used").is_socket()

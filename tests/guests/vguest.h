@@ -1,7 +1,8 @@
 /*
  * Common ground of guests in C: multiboot entry into guest_main() in flat
- * 32-bit mode without paging, ports, PCI configuration of the device in slot
- * 3, MSI-X, two vectors whose interrupts are counted.  A guest ends in HLT.
+ * 32-bit mode without paging, ports, PCI configuration of the device in
+ * `slot`, its interrupts by the 8259s, the I/O APIC, MSI and MSI-X, two
+ * vectors whose interrupts are counted.  A guest ends in HLT.
  */
 #ifndef _VGUEST_H_
 #define _VGUEST_H_
@@ -10,7 +11,11 @@
 
 #define COM1 0x3f8
 #define LAPIC 0xfee00000u
-#define DEV (0x80000000u | 3u << 11)
+#define IOAPIC 0xfec00000u
+#define LAPIC_EOI() (M32(LAPIC + 0xb0) = 0)
+#define DEV (0x80000000u | slot << 11)
+#define PIC_VECTOR 0x20
+#define VECTORS 0x50
 
 __asm__(".section .multiboot, \"a\"\n"
 	".balign 4\n"
@@ -43,12 +48,21 @@ extern void isr41(void), isr42(void);
 
 uint8_t stack[16384];
 volatile uint32_t ticks[2];
-static uint64_t idt[0x50];
+static uint64_t idt[VECTORS];
+static uint32_t slot = 3;
 
 static inline void
 outb(uint16_t port, uint8_t v)
 {
 	__asm__ volatile("outb %0, %1" ::"a"(v), "Nd"(port));
+}
+static inline uint8_t
+inb(uint16_t port)
+{
+	uint8_t v;
+
+	__asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
+	return (v);
 }
 static inline void
 outw(uint16_t port, uint16_t v)
@@ -131,18 +145,88 @@ msix_entry(uint32_t table, int n, uint32_t vec, uint32_t control)
 	M32(table + 16u * n + 12) = control;
 }
 
-static inline void
-msix_on(void)
+/* Where a capability is; 0: there is none. */
+static inline uint32_t
+cap_find(uint8_t id)
 {
 	uint32_t cap = cfg_read(0x34) & 0xff;
 
-	while (cap != 0 && (cfg_read(cap) & 0xff) != 0x11)
+	while (cap != 0 && (cfg_read(cap) & 0xff) != id)
 		cap = cfg_read(cap) >> 8 & 0xff;
-	check(cap != 0, "MSI-X");
-	cfg_write(cap, cfg_read(cap) | 0x80000000u);
+	return (cap);
 }
 
-/* Interrupts, the local APIC, and the device's decoding. */
+static inline void
+msix_set(int on)
+{
+	uint32_t cap = cap_find(0x11);
+
+	check(cap != 0, "MSI-X");
+	cfg_write(cap, (cfg_read(cap) & 0x7fffffffu) | (uint32_t)on << 31);
+}
+
+static inline void
+msix_on(void)
+{
+	msix_set(1);
+}
+
+/* 1 << log2 messages from `vector` on; returns the control register. */
+static inline uint16_t
+msi_set(int on, uint32_t vector, uint32_t log2)
+{
+	uint32_t cap = cap_find(5);
+
+	check(cap != 0, "MSI");
+	cfg_write(cap + 4, LAPIC);
+	cfg_write(cap + 8, 0);
+	cfg_write(cap + 12, vector);
+	cfg_write(cap, (log2 << 4 | (uint32_t)on) << 16);
+	return ((uint16_t)(cfg_read(cap) >> 16));
+}
+
+/* The pins of PCI devices: low, by level, all of one vector; 0: masked. */
+static inline void
+ioapic_set(uint32_t vector)
+{
+	for (uint32_t pin = 16; pin < 32; pin++) {
+		M32(IOAPIC) = 0x11 + pin * 2;
+		M32(IOAPIC + 0x10) = 0;
+		M32(IOAPIC) = 0x10 + pin * 2;
+		M32(IOAPIC + 0x10) = vector == 0 ? 0x10000 : 0xa000 | vector;
+	}
+}
+
+/* The 8259s, from PIC_VECTOR on, with these lines open and the APIC's pin. */
+static inline void
+pic_set(uint16_t lines)
+{
+	static const uint8_t icw[2][4] = { { 0x11, PIC_VECTOR, 4, 1 },
+		{ 0x11, PIC_VECTOR + 8, 2, 1 } };
+
+	for (int i = 0; i < 2; i++) {
+		uint16_t port = i == 0 ? 0x20 : 0xa0;
+
+		outb(port, icw[i][0]);
+		for (int word = 1; word < 4; word++)
+			outb(port + 1, icw[i][word]);
+	}
+	if (lines >> 8 != 0)
+		lines |= 4; /* the second chip */
+	outb(0x21, (uint8_t)~lines);
+	outb(0xa1, (uint8_t)~(lines >> 8));
+	M32(LAPIC + 0x350) = lines == 0 ? 0x10700 : 0x700;
+}
+
+/* The device in `slot` is this one, and decodes. */
+static inline void
+device(uint32_t identity)
+{
+	check(cfg_read(0) == identity, "the device in its slot");
+	cfg_write(4, (cfg_read(4) & 0xffff) | 7);
+}
+
+/* Interrupts, the local APIC, and the device in slot 3. */
 static inline void
 start(uint32_t identity)
 {
@@ -158,8 +242,7 @@ start(uint32_t identity)
 	gate(0x42, isr42);
 	__asm__ volatile("lidt %0" ::"m"(ptr));
 	M32(LAPIC + 0xf0) = 0x1ff;
-	check(cfg_read(0) == identity, "the device in slot 3");
-	cfg_write(4, cfg_read(4) | 7);
+	device(identity);
 }
 
 #endif

@@ -84,13 +84,16 @@ link_device(struct aml *a, int pin)
 
 	irq_template(a, "_PRS", pirq_permitted());
 
-	/* The current setting, its mask patched by _CRS. */
+	/*
+	 * The current setting, its mask patched by _CRS.  The field is made
+	 * there: SeaBIOS stops reading a device at one outside of methods.
+	 */
 	irq_template(a, buf, 0);
+	aml_method_begin(a, "_CRS", 0, true);
 	aml_byte(a, AML_CREATEWORDFIELD);
 	aml_ref(a, buf);
 	aml_int(a, 1);
 	aml_ref(a, fld);
-	aml_method_begin(a, "_CRS", 0, false);
 	aml_byte(a, AML_AND);
 	aml_ref(a, pirq);
 	aml_int(a, PIRQ_DIS | PIRQ_IRQ);

@@ -82,7 +82,7 @@ static long
 access_memory(
     struct vcpu *vcpu, uint64_t gla, bool read, uint8_t *buf, size_t len)
 {
-	size_t done, n;
+	size_t done, got, n;
 	uint64_t gpa;
 	void *hva;
 
@@ -94,13 +94,12 @@ access_memory(
 			break;
 		hva = vm_map_gpa(gdb_ctx(), gpa, n);
 		if (hva == NULL) {
-			done += device_bytes(vcpu, gpa, read, buf + done, n);
-			if ((gla + done) % PAGE != 0)
+			got = device_bytes(vcpu, gpa, read, buf + done, n);
+			if (got < n) {
+				done += got;
 				break;
-			n = 0;
-			continue;
-		}
-		if (read) {
+			}
+		} else if (read) {
 			memcpy(buf + done, hva, n);
 		} else {
 			memcpy(hva, buf + done, n);

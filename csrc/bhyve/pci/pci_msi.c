@@ -114,7 +114,7 @@ pci_msi_enabled(struct pci_devinst *pi)
 int
 pci_msi_maxmsgnum(struct pci_devinst *pi)
 {
-	return (pi->pi_msi.enabled ? pi->pi_msi.maxmsgnum : 0);
+	return (pi->pi_msi.maxmsgnum);
 }
 
 void

@@ -1,34 +1,38 @@
 /*
  * Notifications of queues without an exit: where the processor can (KVM), a
  * guest's write to a queue's notify address counts on an event descriptor,
- * and the event thread does what the vCPU's thread else would.
+ * and a thread of the device does what the vCPU's thread else would: devices
+ * do not wait for each other.
  *
  * An address is registered while the driver works with the device (DRIVER_OK
  * to reset) and the BAR is decoded there; else notifications come as ordinary
  * accesses, to the same vi_notify().  The descriptors live as long as the
  * device: a count that comes late finds a queue that is not ready.
  *
- * Locks: vd_mtx is a leaf below the device's lock and the configuration lock.
+ * Locks: vd_mtx is a leaf below the device's lock and the configuration lock;
+ * the thread takes the device's lock only.
  */
 #include <errno.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "bhyverun.h"
 #include "debug.h"
-#include "mevent.h"
 #include "virtio_local.h"
 #include "vmmapi.h"
 
 #define LEGACY_NOTIFY 16 /* VIRTIO_PCI_QUEUE_NOTIFY, two bytes */
+#define EVENTS_AT_ONCE 16
 
 struct vi_doorbell {
 	struct virtio_softc *db_vs;
 	int db_num;
 	int db_fd;
-	struct mevent *db_mev;
 	struct vm_ioevent db_ioe; /* as registered */
 	bool db_on;
 };
@@ -38,6 +42,10 @@ struct vi_doorbells {
 	bool vd_declined; /* the processor has none, or they ran out */
 	bool vd_running;
 	bool vd_modern; /* the driver uses the modern interface */
+	bool vd_threaded;
+	pthread_t vd_thread;
+	int vd_epfd;   /* the descriptors of all bells, and */
+	int vd_end_fd; /* the one that ends the thread */
 	/* Where the two BARs are; 0: not decoded. */
 	uint64_t vd_legacy_bar, vd_modern_bar;
 	int vd_count;
@@ -45,17 +53,73 @@ struct vi_doorbells {
 };
 
 static void
-doorbell_rings(int fd, enum ev_type type, void *arg)
+doorbell_rings(struct vi_doorbell *db)
 {
-	struct vi_doorbell *db = arg;
 	eventfd_t count;
 
-	(void)type;
-	if (eventfd_read(fd, &count) != 0)
+	if (eventfd_read(db->db_fd, &count) != 0)
 		return;
 	vi_lock(db->db_vs);
 	vi_notify(db->db_vs, (uint32_t)db->db_num);
 	vi_unlock(db->db_vs);
+}
+
+static void *
+doorbells_loop(void *arg)
+{
+	struct vi_doorbells *vd = arg;
+	struct epoll_event ev[EVENTS_AT_ONCE];
+	int i, n;
+
+	for (;;) {
+		n = epoll_wait(vd->vd_epfd, ev, EVENTS_AT_ONCE, -1);
+		for (i = 0; i < n; i++) {
+			if (ev[i].data.ptr == NULL)
+				return (NULL);
+			doorbell_rings(ev[i].data.ptr);
+		}
+	}
+}
+
+/* An event descriptor that the thread looks at; -1 with errno. */
+static int
+bell_fd(struct vi_doorbells *vd, struct vi_doorbell *db)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = db };
+	int error, fd;
+
+	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (fd >= 0 && epoll_ctl(vd->vd_epfd, EPOLL_CTL_ADD, fd, &ev) != 0) {
+		error = errno;
+		close(fd);
+		errno = error;
+		return (-1);
+	}
+	return (fd);
+}
+
+/* Started by the first bell that can ring; 0 or an errno. */
+static int
+thread_start(struct vi_doorbells *vd)
+{
+	struct pci_devinst *pi = vd->vd_bell[0].db_vs->vs_pi;
+	sigset_t all, old;
+	char name[16];
+	int error;
+
+	if (vd->vd_threaded)
+		return (0);
+	/* A vCPU's thread is here, whose signals are not for others. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	error = pthread_create(&vd->vd_thread, NULL, doorbells_loop, vd);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (error != 0)
+		return (error);
+	vd->vd_threaded = true;
+	snprintf(name, sizeof(name), "bell-%d:%d", pi->pi_slot, pi->pi_func);
+	pthread_setname_np(vd->vd_thread, name);
+	return (0);
 }
 
 static void
@@ -68,23 +132,19 @@ decline(struct virtio_softc *vs, const char *what, int error)
 }
 
 static bool
-doorbell_open(struct vi_doorbell *db)
+doorbell_open(struct vi_doorbells *vd, struct vi_doorbell *db)
 {
 	if (db->db_fd >= 0)
 		return (true);
-	db->db_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (db->db_fd < 0) {
+	if (vd->vd_epfd < 0)
+		vd->vd_epfd = epoll_create1(EPOLL_CLOEXEC);
+	if (vd->vd_epfd >= 0 && vd->vd_end_fd < 0)
+		vd->vd_end_fd = bell_fd(vd, NULL);
+	if (vd->vd_end_fd >= 0)
+		db->db_fd = bell_fd(vd, db);
+	if (db->db_fd < 0)
 		decline(db->db_vs, "eventfd", errno);
-		return (false);
-	}
-	db->db_mev = mevent_add(db->db_fd, EVF_READ, doorbell_rings, db);
-	if (db->db_mev == NULL) {
-		decline(db->db_vs, "mevent", errno);
-		close(db->db_fd);
-		db->db_fd = -1;
-		return (false);
-	}
-	return (true);
+	return (db->db_fd >= 0);
 }
 
 static void
@@ -101,6 +161,7 @@ static void
 doorbell_on(struct vi_doorbells *vd, struct vi_doorbell *db)
 {
 	struct vm_ioevent ioe = { .fd = db->db_fd };
+	int error;
 
 	if (vd->vd_modern) {
 		ioe.addr =
@@ -113,12 +174,15 @@ doorbell_on(struct vi_doorbells *vd, struct vi_doorbell *db)
 	}
 	if (vm_ioevent(db->db_vs->vs_pi->pi_vmctx, &ioe) != 0) {
 		decline(db->db_vs, "ioeventfd", errno);
-		mevent_delete_close(db->db_mev);
-		db->db_fd = -1;
 		return;
 	}
 	db->db_ioe = ioe;
 	db->db_on = true;
+	error = thread_start(vd);
+	if (error != 0) {
+		doorbell_off(db);
+		decline(db->db_vs, "doorbells", error);
+	}
 }
 
 /* Registrations follow what the driver and the BARs do; vd_mtx is held. */
@@ -133,7 +197,7 @@ doorbells_update(struct vi_doorbells *vd)
 	for (i = 0; i < vd->vd_count; i++)
 		doorbell_off(&vd->vd_bell[i]);
 	for (i = 0; want && !vd->vd_declined && i < vd->vd_count; i++)
-		if (doorbell_open(&vd->vd_bell[i]))
+		if (doorbell_open(vd, &vd->vd_bell[i]))
 			doorbell_on(vd, &vd->vd_bell[i]);
 }
 
@@ -150,6 +214,7 @@ vi_doorbells_init(struct virtio_softc *vs)
 		return;
 	pthread_mutex_init(&vd->vd_mtx, NULL);
 	vd->vd_count = n;
+	vd->vd_epfd = vd->vd_end_fd = -1;
 	for (i = 0; i < n; i++) {
 		vd->vd_bell[i].db_vs = vs;
 		vd->vd_bell[i].db_num = i;
@@ -223,9 +288,17 @@ vi_quiesce(struct virtio_softc *vs)
 	if (vd == NULL)
 		return;
 	vi_doorbells_stop(vs);
+	if (vd->vd_threaded) {
+		(void)eventfd_write(vd->vd_end_fd, 1);
+		pthread_join(vd->vd_thread, NULL);
+	}
 	for (i = 0; i < vd->vd_count; i++)
 		if (vd->vd_bell[i].db_fd >= 0)
-			mevent_delete_close(vd->vd_bell[i].db_mev);
+			close(vd->vd_bell[i].db_fd);
+	if (vd->vd_end_fd >= 0)
+		close(vd->vd_end_fd);
+	if (vd->vd_epfd >= 0)
+		close(vd->vd_epfd);
 	pthread_mutex_destroy(&vd->vd_mtx);
 	vs->vs_doorbells = NULL;
 	free(vd);

@@ -70,7 +70,8 @@ route_add(struct kvm_vm *kv, struct vm_irqfd *ifd)
 	    (ifd->route >= 0 && !kv->msi[route].used))
 		return (EINVAL);
 	old = kv->msi[route];
-	kv->msi[route] = (struct kvm_msi_route) { true, ifd->addr, ifd->data };
+	kv->msi[route] = (struct kvm_msi_route) { true, ifd->addr, ifd->data,
+		ifd->route < 0 ? ifd->fd : old.fd };
 	error = kvm_routes_write(kv) < 0 ? errno : 0;
 	if (error == 0 && ifd->route < 0)
 		error = irqfd_set(kv, route, ifd->fd, 0);
@@ -101,4 +102,23 @@ kvm_msi_irqfd(void *vmi, struct vm_irqfd *ifd)
 	}
 	pthread_mutex_unlock(&kv->mtx);
 	return (error);
+}
+
+/* KVM looks at a descriptor that it is given: what was counted is not lost. */
+int
+kvm_irqfds_hold(struct kvm_vm *kv, bool hold)
+{
+	uint32_t flags = hold ? KVM_IRQFD_FLAG_DEASSIGN : 0;
+	int error, result = 0;
+
+	pthread_mutex_lock(&kv->mtx);
+	for (int i = 0; i < KVM_MSI_ROUTES; i++) {
+		if (!kv->msi[i].used)
+			continue;
+		error = irqfd_set(kv, i, kv->msi[i].fd, flags);
+		if (error != 0)
+			result = error;
+	}
+	pthread_mutex_unlock(&kv->mtx);
+	return (result);
 }

@@ -36,16 +36,18 @@ kvm_lapic_msi(void *vmi, uint64_t addr, uint64_t data)
 {
 	struct kvm_vm *kv = vmi;
 	struct kvm_msi msi;
+	int rc;
 
 	memset(&msi, 0, sizeof(msi));
 	msi.address_lo = (uint32_t)addr;
 	/* Destination bits 31:8, where the guest's chip set has them. */
 	msi.address_hi = (uint32_t)(addr >> 32) & 0xffffff00u;
 	msi.data = (uint32_t)data;
+	pthread_rwlock_rdlock(&kv->lapic_gate);
+	rc = ioctl(kv->fd, KVM_SIGNAL_MSI, &msi) < 0 ? errno : 0;
+	pthread_rwlock_unlock(&kv->lapic_gate);
 	/* Nobody listening is the guest's affair. */
-	if (ioctl(kv->fd, KVM_SIGNAL_MSI, &msi) < 0 && errno != EINVAL)
-		return (errno);
-	return (0);
+	return (rc == EINVAL ? 0 : rc);
 }
 
 /*

@@ -1,9 +1,11 @@
 /*
  * The register page of KVM's local APIC as an instruction would find it, for
  * those who are no guest: vm_readwrite_kernemu_device(3), and instructions
- * that run on the software processor.  KVM gives and takes the whole page.
- * XXX An interrupt that arrives between the two is lost on a write; guests
- * write by themselves, without this.
+ * that run on the software processor.  KVM gives and takes the whole page, so
+ * on a write nothing may arrive between the two: messages wait at the gate,
+ * and vm_readwrite_kernemu_device() holds all vCPUs, whose IPIs KVM delivers.
+ * XXX An instruction that runs on the software processor cannot hold the
+ * others; guests write by instructions that KVM knows.
  */
 #include <errno.h>
 #include <string.h>
@@ -93,9 +95,9 @@ icr_send(struct kvm_vcpu *kc, uint32_t icr, uint32_t dest)
 	return (error);
 }
 
-/* The highest interrupt in service ends; a level's I/O APIC hears of it. */
-static void
-eoi(struct kvm_vcpu *kc, uint8_t *page)
+/* The highest interrupt in service ends; the vector of a level, or -1. */
+static int
+eoi(uint8_t *page)
 {
 	uint32_t word;
 	int bit;
@@ -106,10 +108,11 @@ eoi(struct kvm_vcpu *kc, uint8_t *page)
 			continue;
 		bit = 31 - __builtin_clz(word);
 		page_put(page, APIC_ISR + i * 0x10, word & ~(1u << bit));
-		if ((page_get(page, APIC_TMR + i * 0x10) >> bit & 1) != 0)
-			vioapic_process_eoi(kc->kv->vm, (int)i * 32 + bit);
-		return;
+		return ((page_get(page, APIC_TMR + i * 0x10) >> bit & 1) != 0
+			? (int)i * 32 + bit
+			: -1);
 	}
+	return (-1);
 }
 
 static void
@@ -123,16 +126,16 @@ write_svr(uint8_t *page, uint32_t val)
 		page_put(page, off, page_get(page, off) | LVT_MASKED);
 }
 
-/* Changes the page; false: nothing is to be set. */
+/* Changes the page; false: nothing is to be set.  *level: see eoi(). */
 static bool
-page_write(struct kvm_vcpu *kc, uint8_t *page, unsigned int off, uint32_t val)
+page_write(uint8_t *page, unsigned int off, uint32_t val, int *level)
 {
 	switch (off) {
 	case APIC_TPR:
 		page_put(page, off, val & 0xff);
 		break;
 	case APIC_EOI:
-		eoi(kc, page);
+		*level = eoi(page);
 		break;
 	case APIC_LDR:
 	case APIC_ICR_HI:
@@ -169,6 +172,31 @@ page_write(struct kvm_vcpu *kc, uint8_t *page, unsigned int off, uint32_t val)
 	return (true);
 }
 
+/* Get, change and set the page; then the message that it was about. */
+static int
+page_rewrite(
+    struct kvm_vcpu *kc, uint8_t *page, unsigned int off, uint32_t val)
+{
+	int error, held, level = -1;
+
+	pthread_rwlock_wrlock(&kc->kv->lapic_gate);
+	error = kvm_irqfds_hold(kc->kv, true);
+	if (error == 0)
+		error = kvm_lapic_get(kc, page);
+	if (error == 0 && page_write(page, off, val, &level))
+		error = kvm_lapic_set(kc, page);
+	held = kvm_irqfds_hold(kc->kv, false);
+	pthread_rwlock_unlock(&kc->kv->lapic_gate);
+	if (error == 0)
+		error = held;
+	/* Both send, by the gate and under locks that come before it. */
+	if (error == 0 && level >= 0)
+		vioapic_process_eoi(kc->kv->vm, level);
+	if (error == 0 && off == APIC_ICR_LOW)
+		error = icr_send(kc, val, page_get(page, APIC_ICR_HI) >> 24);
+	return (error);
+}
+
 /* ENOENT: the page is not there. */
 int
 kvm_lapic_mmio(void *vcpui, uint64_t off, bool write, uint64_t *val, int bytes)
@@ -189,21 +217,14 @@ kvm_lapic_mmio(void *vcpui, uint64_t off, bool write, uint64_t *val, int bytes)
 	if (off >= APIC_PAGE || low + (unsigned int)bytes > 4 ||
 	    (write && bytes != 4))
 		return (0);
+	if (off >= 0x400)
+		return (0);
+	if (write)
+		return (page_rewrite(kc, page, reg, (uint32_t)*val));
 	error = kvm_lapic_get(kc, page);
 	if (error != 0)
 		return (error);
-	if (!write) {
-		if (off >= 0x400)
-			return (0);
-		word = page_get(page, reg) >> (low * 8);
-		*val = bytes == 4 ? word : word & ((1u << (bytes * 8)) - 1);
-		return (0);
-	}
-	if (off >= 0x400 || !page_write(kc, page, reg, (uint32_t)*val))
-		return (0);
-	error = kvm_lapic_set(kc, page);
-	if (error == 0 && reg == APIC_ICR_LOW)
-		error = icr_send(
-		    kc, (uint32_t)*val, page_get(page, APIC_ICR_HI) >> 24);
-	return (error);
+	word = page_get(page, reg) >> (low * 8);
+	*val = bytes == 4 ? word : word & ((1u << (bytes * 8)) - 1);
+	return (0);
 }

@@ -34,6 +34,7 @@ struct kvm_msi_route {
 	bool used;
 	uint64_t addr;
 	uint32_t data;
+	int fd; /* of the irqfd; open while the route is used */
 };
 
 struct kvm_vcpu;
@@ -43,6 +44,9 @@ struct kvm_vm {
 	int dev_fd;
 	int fd;
 	pthread_mutex_t mtx; /* slots, routes, the vCPU table */
+	/* Messages pass by it (read); who changes a local APIC's page between
+	 * getting and setting it keeps them out (write).  Before mtx. */
+	pthread_rwlock_t lapic_gate;
 	struct kvm_slot slot[KVM_SLOTS];
 	struct kvm_vcpu *vcpu[VM_MAXCPU];
 	int vcpu_run_size;
@@ -189,6 +193,8 @@ int kvm_routes_write(struct kvm_vm *kv); /* under mtx; -1 with errno */
 /* kvm_eventfd.c */
 int kvm_ioevent(void *vmi, const struct vm_ioevent *ioe);
 int kvm_msi_irqfd(void *vmi, struct vm_irqfd *ifd);
+/* Descriptors that are written to meanwhile send when they are let go. */
+int kvm_irqfds_hold(struct kvm_vm *kv, bool hold);
 
 /* kvm_event.c */
 /* Hand pending events to KVM, before an entry. */

@@ -231,6 +231,7 @@ kvm_cleanup(void *vmi)
 		close(kv->fd);
 	if (kv->dev_fd >= 0)
 		close(kv->dev_fd);
+	pthread_rwlock_destroy(&kv->lapic_gate);
 	pthread_mutex_destroy(&kv->mtx);
 	free(kv);
 }
@@ -250,6 +251,7 @@ kvm_init(struct vm *vm)
 	kv->vm = vm;
 	kv->fd = -1;
 	pthread_mutex_init(&kv->mtx, NULL);
+	pthread_rwlock_init(&kv->lapic_gate, NULL);
 	kv->interpreted = kvm_probe_auto(&why) != 0;
 	kvm_halt_init(kv);
 	kv->dev_fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
