@@ -16,6 +16,10 @@ _ADDRESSES = 1 << 16  # the header carries load addresses
 _MUST_UNDERSTAND = 0xFFFF
 _UNDERSTOOD = 0x7  # aligned modules, memory information, video (a wish)
 
+#: Kernels look for tables of the firmware below the end of base memory, whose
+#: size in KiB the BIOS leaves here.
+_BDA_BASE_MEMORY = 0x413
+
 # Which fields of the information block are valid.
 _INFO_MEM, _INFO_CMDLINE, _INFO_MODS, _INFO_MMAP, _INFO_LOADER = 1, 4, 8, 64, 512
 
@@ -77,6 +81,9 @@ def load(vm: VM, vcpu: VCPU, req: LoadRequest) -> None:
 
     ram.check(entry, 1, f"{req.name}: the entry point")
     places = elf.place_handoff(ram, req, taken)
+    if not any(a < _BDA_BASE_MEMORY + 2 and a + n > 0x400 for a, n in taken):
+        kib = (LOW_TOP // 1024).to_bytes(2, "little")
+        ram.write(_BDA_BASE_MEMORY, kib, "the BIOS data area")
     modules = elf.place_modules(ram, req, taken)
     mods_at, mmap_at, names_at = (places.info + x for x in (0x100, 0x400, 0x800))
     loader = b"bhyveload\0"
