@@ -125,6 +125,9 @@ struct vmm_ops {
 
 /* CPUID shows the host's vendor, model and caches (KVM), not our own. */
 #define VMM_OPS_HOST_CPUID 0x1u
+/* Memory of host devices stands in the gpa map (KVM); else the core makes
+ * the accesses. */
+#define VMM_OPS_DEVICE_SLOTS 0x2u
 
 extern const struct vmm_ops vmm_ops_kvm;
 extern const struct vmm_ops vmm_ops_soft;
