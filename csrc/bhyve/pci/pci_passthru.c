@@ -373,16 +373,22 @@ passthru_cfgread(
 
 /* ---- BARs ---- */
 
-/* Offset in the MSI-X table, or -1. */
-static int64_t
-table_offset(const struct pci_devinst *pi, int baridx, uint64_t offset)
+/* Does the access touch the MSI-X table?  *off: where, if wholly. */
+static bool
+in_table(const struct pci_devinst *pi, int baridx, uint64_t offset, int size,
+    int64_t *off)
 {
-	uint64_t off = offset - pi->pi_msix.table_offset;
+	uint64_t start = pi->pi_msix.table_offset;
+	uint64_t end =
+	    start + (uint64_t)pi->pi_msix.table_count * MSIX_TABLE_ENTRY_SIZE;
 
-	if (baridx != pi->pi_msix.table_bar ||
-	    off >= (uint64_t)pi->pi_msix.table_count * MSIX_TABLE_ENTRY_SIZE)
-		return (-1);
-	return ((int64_t)off);
+	if (baridx != pi->pi_msix.table_bar || offset >= end ||
+	    offset + (uint64_t)size <= start)
+		return (false);
+	*off = offset >= start && offset + (uint64_t)size <= end
+	    ? (int64_t)(offset - start)
+	    : -1;
+	return (true);
 }
 
 static void
@@ -392,10 +398,10 @@ passthru_write(struct pci_devinst *pi, int baridx, uint64_t offset, int size,
 	struct pci_passthru_softc *sc = pi->pi_arg;
 	int64_t off;
 
-	off = table_offset(pi, baridx, offset);
-	if (off < 0)
+	if (!in_table(pi, baridx, offset, size, &off))
 		host_write(sc, baridx, offset, size, (uint32_t)value);
-	else if (pci_emul_msix_twrite(pi, (uint64_t)off, size, value) == 0 &&
+	else if (off >= 0 &&
+	    pci_emul_msix_twrite(pi, (uint64_t)off, size, value) == 0 &&
 	    pi->pi_msix.enabled)
 		msix_update(sc, (int)(off / MSIX_TABLE_ENTRY_SIZE));
 }
@@ -406,10 +412,9 @@ passthru_read(struct pci_devinst *pi, int baridx, uint64_t offset, int size)
 	struct pci_passthru_softc *sc = pi->pi_arg;
 	int64_t off;
 
-	off = table_offset(pi, baridx, offset);
-	if (off < 0)
+	if (!in_table(pi, baridx, offset, size, &off))
 		return (host_read(sc, baridx, offset, size));
-	return (pci_emul_msix_tread(pi, (uint64_t)off, size));
+	return (off >= 0 ? pci_emul_msix_tread(pi, (uint64_t)off, size) : ~0UL);
 }
 
 /* [start, end) of a BAR comes to stand at the guest's address, or goes. */
