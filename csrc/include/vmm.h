@@ -86,6 +86,12 @@ struct vmm_ops {
 	int (*memmap)(
 	    void *vmi, vm_paddr_t gpa, size_t len, void *hva, int prot);
 	/*
+	 * Optional: devices of the host are going to write memory unasked (no
+	 * vCPU runs); they may have written any by now.
+	 */
+	void (*dma_begin)(void *vmi);
+	void (*dma_written)(void *vmi);
+	/*
 	 * Local APICs.  NULL members: the core's own vlapic serves the vCPU
 	 * (soft); else the backend's in-kernel LAPIC does (KVM).
 	 */

@@ -207,8 +207,6 @@ size_t vmm_mem_resident(struct vm *vm);
 /* Devices of the host shall reach all RAM, or no longer do. */
 int vmm_mem_iommu(struct vm *vm, bool on);
 bool vmm_mem_overlaps(struct vm *vm, vm_paddr_t gpa, size_t len);
-/* A device of the host may have written any RAM that it wanted. */
-void vmm_dma_written(struct vm *vm);
 /* Brings back a segment whose file exists. */
 int vmm_attach_memseg(struct vm *vm, int segid, size_t len, const char *name);
 

@@ -318,12 +318,6 @@ vmm_mem_overlaps(struct vm *vm, vm_paddr_t gpa, size_t len)
 	return (found);
 }
 
-void
-vmm_dma_written(struct vm *vm)
-{
-	vmm_memory_written(vm, 0, vmm_sysmem_maxaddr(vm));
-}
-
 /* ---- changes of the map ---- */
 
 int

@@ -186,6 +186,7 @@ def with_memory_added(vm: VM) -> None:
     free = 32 * MB
     vm.mmap_memseg(free, 0, offset=0, size=MB)
     vm.map_gpa(0x3000, 8)[:] = b"by-DMA!!"
+    vm.write_pptdev(*EDU, region=7, offset=4, size=2, value=6)  # bus mastering
     for offset, value in ((0x80, free + 0x3000), (0x88, 0x40000), (0x90, 8)):
         vm.write_pptdev(*EDU, region=0, offset=offset, size=8, value=value)
     vm.write_pptdev(*EDU, region=0, offset=0x98, size=8, value=1)

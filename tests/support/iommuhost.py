@@ -72,14 +72,10 @@ def _tree(top: Path) -> list[Path]:
 
 def _libraries(programs: list[Path]) -> set[Path]:
     """Return the shared objects that programs and modules are linked with."""
-    found: set[Path] = set()
-    for program in programs:
-        done = subprocess.run(
-            ["ldd", str(program)], capture_output=True, text=True, check=False
-        )
-        words = done.stdout.split()
-        found |= {Path(word) for word in words if word.startswith("/")}
-    return {path for path in found if path.exists()}
+    command = ["ldd", *map(str, programs)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = {Path(word) for word in done.stdout.split() if word.startswith("/")}
+    return {path for path in words if path.is_file()}
 
 
 def _initrd(cache: Path, out: Path, more: dict[str, bytes]) -> Path:
@@ -88,8 +84,7 @@ def _initrd(cache: Path, out: Path, more: dict[str, bytes]) -> Path:
     files = [python, *_tree(stdlib)]
     for name in PACKAGES:
         files += _installed(name)
-    files += _libraries([path for path in files if path.suffix in {".so", ""}])
-    files += _libraries([python])
+    files += _libraries([python, *(path for path in files if path.suffix == ".so")])
     roots = {str(_root(name)) for name in PACKAGES}
     init = INIT.format(path=":".join(sorted(roots)), python=python)
     content = {
@@ -119,7 +114,7 @@ def run(
     words = "console=ttyS0 intel_iommu=on no_timer_check quiet panic=-1"
     command = [
         *(QEMU, "-nodefaults", "-no-reboot", "-display", "none"),
-        *("-accel", "tcg", "-cpu", CPU, "-smp", "2", "-m", "1G"),
+        *("-accel", "tcg", "-cpu", CPU, "-smp", "2", "-m", "2G"),
         *("-machine", "q35,kernel-irqchip=split"),
         *("-device", "intel-iommu,intremap=on"),
         *(word for device in devices for word in ("-device", device)),

@@ -89,6 +89,13 @@ ppt_dma_unmap(struct vm *vm, uint64_t gpa, size_t len)
 		vfio_dma_unmap(vm->ppt, gpa, len);
 }
 
+void
+ppt_dma_written(struct vm *vm)
+{
+	if (vm->ops->dma_written != NULL)
+		vm->ops->dma_written(vm->cookie);
+}
+
 /* ---- the devices' memory, for the guest ---- */
 
 static int
@@ -132,6 +139,8 @@ ppt_remap(struct vm *vm)
 	struct ppt_map *map;
 	int error = 0;
 
+	if (ppt_has_dma(vm) && vm->ops->dma_begin != NULL)
+		vm->ops->dma_begin(vm->cookie);
 	for (int i = 0; vm->ppt != NULL && i < PPT_MAX; i++) {
 		if ((dev = vm->ppt->devs[i]) == NULL)
 			continue;
@@ -184,10 +193,13 @@ ppt_overlaps(struct vm *vm, uint64_t gpa, uint64_t len)
 	return (false);
 }
 
-/* One access of the device's; what it does not answer reads as ones. */
+/*
+ * One access of the device's; what it does not answer reads as ones.  A
+ * register may say that DMA has come to its end; memory says nothing.
+ */
 static bool
-region_rw(const struct ppt_dev *dev, int region, uint64_t off, int size,
-    bool write, uint64_t *val)
+region_rw(struct vm *vm, const struct ppt_dev *dev, int region, uint64_t off,
+    int size, bool write, uint64_t *val)
 {
 	const struct ppt_region *r = &dev->regions[region];
 	off_t at = (off_t)(r->offset + off);
@@ -195,11 +207,15 @@ region_rw(const struct ppt_dev *dev, int region, uint64_t off, int size,
 
 	if (off >= r->size || (uint64_t)size > r->size - off)
 		return (false);
-	if (write)
-		return (pwrite(dev->fd, val, (size_t)size, at) == size);
-	if (pread(dev->fd, &data, (size_t)size, at) != size)
-		data = UINT64_MAX >> (64 - 8 * size);
-	*val = data;
+	if (write) {
+		(void)!pwrite(dev->fd, val, (size_t)size, at);
+	} else {
+		if (pread(dev->fd, &data, (size_t)size, at) != size)
+			data = UINT64_MAX >> (64 - 8 * size);
+		*val = data;
+	}
+	if (region < PPT_BARS && !r->prefetch)
+		ppt_dma_written(vm);
 	return (true);
 }
 
@@ -216,7 +232,7 @@ ppt_mmio(struct vm *vm, uint64_t gpa, bool write, uint64_t *val, int size)
 	/* Pieces end at pages, and so do accesses. */
 	if ((uint64_t)size > map->len - off)
 		return (false);
-	(void)region_rw(dev, map->region, map->off + off, size, write, val);
+	(void)region_rw(vm, dev, map->region, map->off + off, size, write, val);
 	return (true);
 }
 
@@ -290,6 +306,8 @@ dma_begin(struct ppt_vm *pv, const struct ppt_dev *dev)
 {
 	int error;
 
+	if (pv->vm->ops->dma_begin != NULL)
+		pv->vm->ops->dma_begin(pv->vm->cookie);
 	error = vmm_mem_iommu(pv->vm, true);
 	if (error == 0)
 		return (0);
@@ -550,8 +568,8 @@ ioc_pptdev_rw(struct vm *vm, void *arg)
 		return (ppt_refuse(EINVAL, dev, "region %d", a->region));
 	if (a->size != 1 && a->size != 2 && a->size != 4 && a->size != 8)
 		return (ppt_refuse(EINVAL, dev, "access of %d bytes", a->size));
-	if (!region_rw(
-		dev, a->region, a->offset, a->size, a->write != 0, &a->value))
+	if (!region_rw(vm, dev, a->region, a->offset, a->size, a->write != 0,
+		&a->value))
 		return (ppt_refuse(EINVAL, dev, "%d bytes at %#lx of region %d",
 		    a->size, (long)a->offset, a->region));
 	return (0);

@@ -51,7 +51,7 @@ deliver(struct ppt_vm *pv, uint64_t word)
 	if (vec->fd < 0 || vec->route >= 0 ||
 	    read(vec->fd, &count, sizeof(count)) != sizeof(count))
 		return;
-	vmm_dma_written(pv->vm);
+	ppt_dma_written(pv->vm);
 	if (is_message(vec))
 		(void)lapic_intr_msi(pv->vm, vec->addr, vec->msg);
 }

@@ -24,7 +24,7 @@ struct ppt_region {
 	uint64_t hpa; /* where the host has it; 0: nowhere */
 	uint64_t size;
 	uint64_t offset; /* in the device's descriptor */
-	bool io, mmap;
+	bool io, prefetch, mmap;
 };
 
 struct ppt_map {
@@ -80,6 +80,9 @@ struct ppt_vm {
 /* Sets the error's text, "host device B/S/F: ...", and returns error. */
 int ppt_refuse(int error, const struct ppt_dev *dev, const char *fmt, ...)
     __attribute__((__format__(printf, 3, 4)));
+
+/* By now a device may have written any RAM that it wanted. */
+void ppt_dma_written(struct vm *vm);
 
 /* ---- vfio_host.c: what the host says of a device ---- */
 /* 0 and *group, or why it cannot be had. */

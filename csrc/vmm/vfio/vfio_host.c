@@ -15,7 +15,9 @@
 #define SYS_DEVICES "/sys/bus/pci/devices"
 #define SYS_GROUPS "/sys/kernel/iommu_groups"
 #define DRIVER "vfio-pci"
-#define RESOURCE_IO 0x100UL /* IORESOURCE_IO of the kernel */
+/* IORESOURCE_IO and _PREFETCH of the kernel. */
+#define RESOURCE_IO 0x100UL
+#define RESOURCE_PREFETCH 0x2000UL
 
 void
 vfio_host_name(const struct ppt_dev *dev, char *buf, size_t size)
@@ -35,8 +37,8 @@ link_name(const char *path, char *buf, size_t size)
 	n = readlink(path, link, sizeof(link) - 1);
 	link[n > 0 ? n : 0] = '\0';
 	base = strrchr(link, '/');
-	snprintf(buf, size, "%.*s", (int)size - 1,
-	    base != NULL ? base + 1 : link);
+	snprintf(
+	    buf, size, "%.*s", (int)size - 1, base != NULL ? base + 1 : link);
 }
 
 int
@@ -112,6 +114,7 @@ vfio_host_bars(struct ppt_dev *dev)
 			continue;
 		dev->regions[i].hpa = first;
 		dev->regions[i].io = (flags & RESOURCE_IO) != 0;
+		dev->regions[i].prefetch = (flags & RESOURCE_PREFETCH) != 0;
 	}
 	fclose(file);
 }
