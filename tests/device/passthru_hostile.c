@@ -32,7 +32,7 @@ static uint8_t config[256];
 static bool assigned, gone; /* gone: the host answers nothing */
 static int messages, msi_now, msix_on[ENTRIES];
 static struct {
-	uint64_t gpa, len, off;
+	uint64_t gpa, len;
 } maps[MAPS];
 
 /* ---- the host ---- */
