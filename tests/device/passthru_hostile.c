@@ -443,6 +443,9 @@ test_strange_devices(void)
 	CHECK(set_config_value("dev.rom", "good") == 0);
 	CHECK((pi = try_device()) != NULL);
 	destroy(pi);
+	CHECK(set_config_value("dev.rom", "good") == 0);
+	CHECK(set_config_value("dev.romfile", "good") == 0);
+	CHECK(try_device() == NULL);
 }
 
 static void

@@ -16,8 +16,9 @@ from .guestfiles import GuestUnavailableError
 
 QEMU = "qemu-system-x86_64"
 #: QEMU up to 8 lets IRET of user code read its stack as the kernel does.
-CPU = "max,smap=off"
-MODULES = ("vfio_iommu_type1", "vfio-pci")
+#: Its SVM is enough for KVM.
+CPU = "max,smap=off,svm=on"
+MODULES = ("vfio_iommu_type1", "vfio-pci", "kvm-amd")
 PACKAGES = (
     *("libvmmapi", "bhyve_py", "bhyvectl_py", "bhyveload_py"),
     *("click", "rich", "elftools", "_cffi_backend", "markdown_it", "mdurl"),
@@ -38,7 +39,7 @@ mkdir -m 700 /dev/shm/vmm
 for module in /lib/*.ko; do insmod $module; done
 export VMM_DIR=/dev/shm/vmm BHYVE_BACKEND=soft HOME=/ TERM=dumb
 export PYTHONPATH={path}
-{python} /inside.py
+{python} /inside.py {words}
 echo "INSIDE-STATUS $?"
 poweroff -f
 """
@@ -78,7 +79,7 @@ def _libraries(programs: list[Path]) -> set[Path]:
     return {path for path in words if path.is_file()}
 
 
-def _initrd(cache: Path, out: Path, more: dict[str, bytes]) -> Path:
+def _initrd(cache: Path, out: Path, more: dict[str, bytes], words: str) -> Path:
     python = Path(sys.executable).resolve()
     stdlib = Path(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix}))
     files = [python, *_tree(stdlib)]
@@ -86,7 +87,7 @@ def _initrd(cache: Path, out: Path, more: dict[str, bytes]) -> Path:
         files += _installed(name)
     files += _libraries([python, *(path for path in files if path.suffix == ".so")])
     roots = {str(_root(name)) for name in PACKAGES}
-    init = INIT.format(path=":".join(sorted(roots)), python=python)
+    init = INIT.format(path=":".join(sorted(roots)), python=python, words=words)
     content = {
         "bin/busybox": (0o755, guestfiles.busybox(cache).read_bytes()),
         "init": (0o755, init.encode()),
@@ -103,22 +104,26 @@ def _initrd(cache: Path, out: Path, more: dict[str, bytes]) -> Path:
 
 
 def run(
-    cache: Path, work: Path, more: dict[str, bytes], devices: tuple[str, ...]
+    cache: Path,
+    work: Path,
+    more: dict[str, bytes],
+    devices: tuple[str, ...],
+    words: str,
 ) -> str:
-    """Run /inside.py of `more` there beside `devices`; return the console's text."""
+    """Run /inside.py of `more` there, with `words`; return the console's text."""
     if shutil.which(QEMU) is None:
         raise GuestUnavailableError(f"no {QEMU} here")
     kernel = guestfiles.debian_kernel(cache)
-    initrd = _initrd(cache, work / "initrd.cpio", more)
+    initrd = _initrd(cache, work / "initrd.cpio", more, words)
     # A busy machine of ours must not be taken for a dead timer of its.
-    words = "console=ttyS0 intel_iommu=on no_timer_check quiet panic=-1"
+    options = "console=ttyS0 intel_iommu=on no_timer_check quiet panic=-1"
     command = [
         *(QEMU, "-nodefaults", "-no-reboot", "-display", "none"),
         *("-accel", "tcg", "-cpu", CPU, "-smp", "2", "-m", "2G"),
         *("-machine", "q35,kernel-irqchip=split"),
         *("-device", "intel-iommu,intremap=on"),
         *(word for device in devices for word in ("-device", device)),
-        *("-kernel", str(kernel), "-initrd", str(initrd), "-append", words),
+        *("-kernel", str(kernel), "-initrd", str(initrd), "-append", options),
         *("-serial", "stdio", "-monitor", "none"),
     ]
     with (work / "console").open("w+b") as console:

@@ -664,6 +664,10 @@ init_device(struct pci_passthru_softc *sc, nvlist_t *nvl)
 		return (-1);
 	}
 	rom = get_config_value_node(nvl, "rom");
+	if (rom != NULL && get_config_value_node(nvl, "romfile") != NULL) {
+		EPRINTLN("%s: rom and romfile are one thing", pi->pi_name);
+		return (-1);
+	}
 	if (rom != NULL && pci_emul_add_rom(pi, rom) != 0)
 		return (-1);
 	boot = (int)get_config_int_node_default(nvl, "bootindex", -1, -1, 255);
