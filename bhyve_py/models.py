@@ -149,24 +149,6 @@ def _usb(node: Node, text: str) -> None:
             slot.pairs(conf)
 
 
-def _passthru(node: Node, text: str) -> None:
-    """B/S/F, pciB:S:F or pciD:B:S:F, pptN, /dev/pptN; then rom= and others."""
-    word, _, rest = text.partition(",")
-    parts = word[3:].split(":") if word.startswith("pci") else word.split("/")
-    if word.startswith("pci") and len(parts) == 4 and parts[0] == "0":
-        parts = parts[1:]
-    if len(parts) == 3 and all(p.isascii() and p.isdigit() for p in parts):
-        for name, number in zip(("bus", "slot", "func"), parts, strict=True):
-            node.set(name, number)
-    elif word.startswith("ppt"):
-        node.set("pptdev", word)
-    elif word.startswith("/dev/ppt"):
-        node.set("path", word)
-    elif word:
-        raise ValueError(f'bhyve: invalid passthru options "{word}"')
-    node.pairs(rest)
-
-
 #: Every model of bhyve, and illumos' own, with the grammar of its options.
 GRAMMARS: dict[str, Grammar] = {
     "ahci": _ahci,
@@ -177,7 +159,6 @@ GRAMMARS: dict[str, Grammar] = {
     "fbuf": _plain,
     "hda": _plain,
     "nvme": _nvme,
-    "passthru": _passthru,
     "virtio-9p": _share,
     "virtio-blk": _block,
     "virtio-console": _console,

@@ -144,9 +144,11 @@ def _read(option: str, path: str) -> bytes:
     """Read a whole file of at most 1 GiB."""
     try:
         with open(path, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            st = os.fstat(file.fileno())
+            if not stat.S_ISREG(st.st_mode):
                 raise Failure(EX_FAIL, f"{option}: {path}: not a regular file")
-            data = file.read(_MAX_FILE + 1)
+            # Room for what is asked is taken at once, so no more is asked.
+            data = file.read(min(st.st_size, _MAX_FILE) + 1)
     except OSError as error:
         raise Failure(EX_FAIL, f"{option}: {path}: {error.strerror}") from None
     if len(data) > _MAX_FILE:

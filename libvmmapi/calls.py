@@ -128,6 +128,10 @@ vm_unmap_pptdev_mmio = VM.unmap_pptdev_mmio
 vm_setup_pptdev_msi = VM.setup_pptdev_msi
 vm_setup_pptdev_msix = VM.setup_pptdev_msix
 vm_disable_pptdev_msix = VM.disable_pptdev_msix
+vm_get_pptdev_limits = VM.pptdev_limits
+vm_get_pptdev_bar = VM.pptdev_bar
+vm_read_pptdev = VM.read_pptdev
+vm_write_pptdev = VM.write_pptdev
 
 # ---- registers ----
 vm_set_register = VCPU.set_register

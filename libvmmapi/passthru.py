@@ -11,8 +11,10 @@ class PassthruCalls:
     """vm_assign_pptdev(3) and its kin.
 
     ENOENT: the host has no such device, or the VM has not; ENXIO: the host has
-    no IOMMU; EBUSY: another driver than vfio-pci has the device; EOPNOTSUPP:
-    nothing else stands in the way, but this version passes no device through.
+    no IOMMU; EBUSY: another driver than vfio-pci has the device or one of its
+    IOMMU group, or another process has it; EINVAL: guest memory is not wired;
+    EOPNOTSUPP: the host's VFIO has no type 1 IOMMU.  A device is the VM's for
+    as long as a process owns the VM: then it is reset and the host's again.
     """
 
     _name: str
@@ -28,7 +30,7 @@ class PassthruCalls:
             raise last_error(operation, self._name, why)
 
     def assign_pptdev(self, bus: int, slot: int, func: int) -> None:
-        """Take a device of the host for this VM."""
+        """Take a device of the host for this VM, reset, and let it reach its RAM."""
         rc = lib.vm_assign_pptdev(self.ctx, bus, slot, func)
         self._ppt(rc, "vm_assign_pptdev")
 
@@ -40,7 +42,11 @@ class PassthruCalls:
     def map_pptdev_mmio(
         self, bus: int, slot: int, func: int, *, gpa: int, size: int, hpa: int
     ) -> None:
-        """Let a device's memory at the host's `hpa` stand at `gpa`."""
+        """Let a device's memory at the host's `hpa` stand at `gpa`, in whole pages.
+
+        EINVAL: it lies in none of the device's BARs; EEXIST: something else
+        stands there.
+        """
         rc = lib.vm_map_pptdev_mmio(self.ctx, bus, slot, func, gpa, size, hpa)
         self._ppt(rc, "vm_map_pptdev_mmio")
 
@@ -79,3 +85,44 @@ class PassthruCalls:
         """Undo setup_pptdev_msix() for all entries."""
         rc = lib.vm_disable_pptdev_msix(self.ctx, bus, slot, func)
         self._ppt(rc, "vm_disable_pptdev_msix")
+
+    def pptdev_limits(self, bus: int, slot: int, func: int) -> tuple[int, int]:
+        """Return how many messages the device can send by MSI and by MSI-X."""
+        msi, msix = ffi.new("int *"), ffi.new("int *")
+        rc = lib.vm_get_pptdev_limits(self.ctx, bus, slot, func, msi, msix)
+        self._ppt(rc, "vm_get_pptdev_limits")
+        return msi[0], msix[0]
+
+    def pptdev_bar(
+        self, bus: int, slot: int, func: int, *, bar: int
+    ) -> tuple[int, int, bool]:
+        """Return a BAR's place on the host, its size (0: none), and if it is ports."""
+        hpa, size = ffi.new("vm_paddr_t *"), ffi.new("size_t *")
+        ports = ffi.new("bool *")
+        rc = lib.vm_get_pptdev_bar(self.ctx, bus, slot, func, bar, hpa, size, ports)
+        self._ppt(rc, "vm_get_pptdev_bar")
+        return hpa[0], size[0], ports[0]
+
+    def read_pptdev(
+        self, bus: int, slot: int, func: int, *, region: int, offset: int, size: int
+    ) -> int:
+        """Read 1, 2, 4 or 8 bytes of BAR 0 to 5, or of region 7: configuration."""
+        value = ffi.new("uint64_t *")
+        rc = lib.vm_read_pptdev(self.ctx, bus, slot, func, region, offset, size, value)
+        self._ppt(rc, "vm_read_pptdev")
+        return int(value[0])
+
+    def write_pptdev(
+        self,
+        bus: int,
+        slot: int,
+        func: int,
+        *,
+        region: int,
+        offset: int,
+        size: int,
+        value: int,
+    ) -> None:
+        """Write 1, 2, 4 or 8 bytes where read_pptdev() reads them."""
+        rc = lib.vm_write_pptdev(self.ctx, bus, slot, func, region, offset, size, value)
+        self._ppt(rc, "vm_write_pptdev")

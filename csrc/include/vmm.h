@@ -86,6 +86,12 @@ struct vmm_ops {
 	int (*memmap)(
 	    void *vmi, vm_paddr_t gpa, size_t len, void *hva, int prot);
 	/*
+	 * Optional: devices of the host are going to write memory unasked (no
+	 * vCPU runs); they may have written any by now.
+	 */
+	void (*dma_begin)(void *vmi);
+	void (*dma_written)(void *vmi);
+	/*
 	 * Local APICs.  NULL members: the core's own vlapic serves the vCPU
 	 * (soft); else the backend's in-kernel LAPIC does (KVM).
 	 */
@@ -125,6 +131,9 @@ struct vmm_ops {
 
 /* CPUID shows the host's vendor, model and caches (KVM), not our own. */
 #define VMM_OPS_HOST_CPUID 0x1u
+/* Memory of host devices stands in the gpa map (KVM); else the core makes
+ * the accesses. */
+#define VMM_OPS_DEVICE_SLOTS 0x2u
 
 extern const struct vmm_ops vmm_ops_kvm;
 extern const struct vmm_ops vmm_ops_soft;

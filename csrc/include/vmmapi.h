@@ -252,6 +252,18 @@ int vm_setup_pptdev_msi(struct vmctx *ctx, int bus, int slot, int func,
 int vm_setup_pptdev_msix(struct vmctx *ctx, int bus, int slot, int func,
     int idx, uint64_t addr, uint64_t msg, uint32_t vector_control);
 int vm_disable_pptdev_msix(struct vmctx *ctx, int bus, int slot, int func);
+/* illumos': how many messages the device can send. */
+int vm_get_pptdev_limits(struct vmctx *ctx, int bus, int slot, int func,
+    int *msi_limit, int *msix_limit);
+/* Ours: where BAR 0 to 5 lies on the host (len 0: none); accesses to one, or
+ * to the configuration space, of 1, 2, 4 or 8 bytes. */
+int vm_get_pptdev_bar(struct vmctx *ctx, int bus, int slot, int func, int bar,
+    vm_paddr_t *hpa, size_t *len, bool *io);
+#define VM_PPT_CONFIG 7 /* region of these */
+int vm_read_pptdev(struct vmctx *ctx, int bus, int slot, int func, int region,
+    uint64_t offset, int size, uint64_t *val);
+int vm_write_pptdev(struct vmctx *ctx, int bus, int slot, int func, int region,
+    uint64_t offset, int size, uint64_t val);
 
 /* ---- illumos' versioned state classes (VM_DATA_READ/WRITE) ---- */
 /* Returns the length read (<= len), or -1. */

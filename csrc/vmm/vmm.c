@@ -17,6 +17,7 @@
 #include "vlapic.h"
 #include "vmm_dev.h"
 #include "vmm_local.h"
+#include "vmm_ppt.h"
 
 static char default_backend[8];
 static bool no_translate;
@@ -153,6 +154,8 @@ backend_attach(struct vm *vm, const struct vmm_ops *ops)
 	if (vm->cookie == NULL)
 		return (errno != 0 ? errno : ENOMEM);
 	error = vmm_mem_remap(vm);
+	if (error == 0)
+		error = ppt_remap(vm);
 	for (int i = 0; error == 0 && i < VM_MAXCPU; i++)
 		if ((vcpu = vmm_vcpu(vm, i)) != NULL)
 			error = vcpu_attach(vcpu);
@@ -324,6 +327,7 @@ vm_free(struct vm *vm)
 {
 	struct vcpu *vcpu;
 
+	ppt_cleanup(vm);
 	if (vm->ops != NULL)
 		backend_detach(vm);
 	chips_cleanup(vm);
@@ -411,6 +415,7 @@ vmm_reinit(struct vm *vm)
 {
 	struct vcpu *vcpu;
 
+	ppt_unassign_all(vm);
 	vmm_mem_reinit(vm);
 	atomic_store(&vm->suspend, VM_SUSPEND_NONE);
 	vm->suspend_source = -1;

@@ -656,6 +656,8 @@ save_memory(struct vm *vm, struct vmm_sbuf *sb)
 	     gpa += len) {
 		map.gpa = gpa;
 		map.len = len;
+		/* Devices of the host do not come along. */
+		map.flags &= ~VM_MEMMAP_F_IOMMU;
 		put_section(sb, SEC_MEMMAP, -1, &map, sizeof(map));
 	}
 }

@@ -1,6 +1,6 @@
 /*
- * Accesses that the vmm's own chips serve: a table of ports, and three
- * windows of memory (local APIC, I/O APIC, HPET).
+ * Accesses that do not leave to user space: a table of ports, three windows
+ * of memory (local APIC, I/O APIC, HPET), and memory of the host's devices.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -8,6 +8,7 @@
 #include "vchips.h"
 #include "vlapic.h"
 #include "vmm_local.h"
+#include "vmm_ppt.h"
 
 #define APICBASE_X2APIC 0x400u
 #define APICBASE_ENABLED 0x800u
@@ -109,6 +110,8 @@ vmm_handle_mmio(
 	} else if (window(gpa, bytes, VHPET_BASE, VHPET_SIZE) >= 0) {
 		error = write ? vhpet_mmio_write(vcpu, gpa, *val, bytes)
 			      : vhpet_mmio_read(vcpu, gpa, val, bytes);
+	} else if (ppt_mmio(vcpu->vm, gpa, write, val, bytes)) {
+		/* A device of the host has done it. */
 	} else {
 		return (false);
 	}

@@ -22,8 +22,14 @@
 #define XSAVE_AREA_MAX 16384
 
 #define VM_MEMMAP_F_WIRED 0x01
+#define VM_MEMMAP_F_IOMMU 0x02 /* devices of the host reach it */
+
+/* Of vm->memflags, as libvmmapi has them. */
+#define VM_MEMFLAG_INCORE 0x01
+#define VM_MEMFLAG_WIRED 0x02
 
 struct vmm_dir;
+struct ppt_vm;
 
 struct mem_seg {
 	size_t len; /* 0: free */
@@ -159,6 +165,8 @@ struct vm {
 	void (*_Atomic write_hook)(void *arg, vm_paddr_t gpa, size_t len);
 	void *_Atomic write_hook_arg;
 
+	struct ppt_vm *ppt; /* devices of the host; NULL: never had one */
+
 	struct vioapic *vioapic;
 	struct vhpet *vhpet;
 	struct vatpic *vatpic;
@@ -196,6 +204,9 @@ void vmm_mem_cleanup(struct vm *vm);
 void vmm_mem_reinit(struct vm *vm);
 int vmm_mem_remap(struct vm *vm); /* tell a new backend of all mappings */
 size_t vmm_mem_resident(struct vm *vm);
+/* Devices of the host shall reach all RAM, or no longer do. */
+int vmm_mem_iommu(struct vm *vm, bool on);
+bool vmm_mem_overlaps(struct vm *vm, vm_paddr_t gpa, size_t len);
 /* Brings back a segment whose file exists. */
 int vmm_attach_memseg(struct vm *vm, int segid, size_t len, const char *name);
 

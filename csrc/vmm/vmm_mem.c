@@ -18,6 +18,7 @@
 
 #include "vmm_dev.h"
 #include "vmm_local.h"
+#include "vmm_ppt.h"
 
 #define SEG_GUARD (4UL << 20)
 #define GPA_LIMIT (1UL << 46)
@@ -53,9 +54,10 @@ seg_map(struct vm *vm, struct mem_seg *seg)
 	}
 	/* Hints: their failure changes nothing. */
 	(void)madvise(seg->hva, seg->len, MADV_HUGEPAGE);
-	if ((vm->memflags & 0x01) == 0)
+	if ((vm->memflags & VM_MEMFLAG_INCORE) == 0)
 		(void)madvise(seg->hva, seg->len, MADV_DONTDUMP);
-	if ((vm->memflags & 0x02) != 0 && mlock(seg->hva, seg->len) != 0) {
+	if ((vm->memflags & VM_MEMFLAG_WIRED) != 0 &&
+	    mlock(seg->hva, seg->len) != 0) {
 		vmm_set_error(
 		    "guest memory cannot be wired: %s", strerror(errno));
 		munmap(base, seg->reserve_len);
@@ -256,6 +258,68 @@ map_write(struct vm *vm, struct mem_map *slot, const struct mem_map *val)
 	atomic_fetch_add(&vm->map_seq, 1);
 }
 
+/* ---- for devices of the host ---- */
+
+static bool
+is_sysmem(struct vm *vm, const struct mem_map *map)
+{
+	return (map->len != 0 && vm->segs[map->segid].name[0] == '\0');
+}
+
+/* They reach RAM at the guest's addresses, as long as the VM has any. */
+static int
+map_dma(struct vm *vm, struct mem_map *map)
+{
+	int error;
+
+	if (!ppt_has_dma(vm) || !is_sysmem(vm, map))
+		return (0);
+	error = ppt_dma_map(
+	    vm, map->gpa, map->len, map->hva, (map->prot & VM_PROT_WRITE) != 0);
+	if (error == 0)
+		FIELD_SET(map->flags, map->flags | VM_MEMMAP_F_IOMMU);
+	return (error);
+}
+
+int
+vmm_mem_iommu(struct vm *vm, bool on)
+{
+	struct mem_map *map;
+	int error = 0;
+
+	pthread_mutex_lock(&vm->mem_mtx);
+	for (int i = 0; error == 0 && i < VM_MAX_MEMMAPS; i++) {
+		map = &vm->maps[i];
+		if (on)
+			error = map_dma(vm, map);
+		else
+			FIELD_SET(map->flags, map->flags & ~VM_MEMMAP_F_IOMMU);
+	}
+	pthread_mutex_unlock(&vm->mem_mtx);
+	if (error != 0)
+		(void)vmm_mem_iommu(vm, false);
+	return (error);
+}
+
+bool
+vmm_mem_overlaps(struct vm *vm, vm_paddr_t gpa, size_t len)
+{
+	struct mem_map *map;
+	bool found = false;
+
+	pthread_mutex_lock(&vm->mem_mtx);
+	for (int i = 0; i < VM_MAX_MEMMAPS; i++) {
+		map = &vm->maps[i];
+		if (map->len != 0 && gpa < map->gpa + map->len &&
+		    map->gpa < gpa + len)
+			found = true;
+	}
+	pthread_mutex_unlock(&vm->mem_mtx);
+	return (found);
+}
+
+/* ---- changes of the map ---- */
+
 int
 vmm_mmap_memseg(struct vm *vm, vm_paddr_t gpa, int segid, int64_t off,
     size_t len, int prot, int flags)
@@ -292,6 +356,8 @@ vmm_mmap_memseg(struct vm *vm, vm_paddr_t gpa, int segid, int64_t off,
 		    : EEXIST;
 		break;
 	}
+	if (error == 0 && ppt_overlaps(vm, gpa, len))
+		error = EEXIST;
 	if (error == 0 && slot == NULL)
 		error = ENOSPC;
 	if (error == 0) {
@@ -300,6 +366,8 @@ vmm_mmap_memseg(struct vm *vm, vm_paddr_t gpa, int segid, int64_t off,
 		error = vm->ops != NULL
 		    ? vm->ops->memmap(vm->cookie, gpa, len, val.hva, prot)
 		    : 0;
+		if (error == 0 && (error = map_dma(vm, &val)) != 0)
+			(void)vm->ops->memmap(vm->cookie, gpa, len, NULL, 0);
 		if (error == 0)
 			map_write(vm, slot, &val);
 	}
@@ -319,6 +387,8 @@ vmm_munmap_memseg(struct vm *vm, vm_paddr_t gpa, size_t len)
 		map = &vm->maps[i];
 		if (map->len == 0 || map->gpa != gpa || map->len != len)
 			continue;
+		if ((map->flags & VM_MEMMAP_F_IOMMU) != 0)
+			ppt_dma_unmap(vm, gpa, len);
 		map_write(vm, map, &none);
 		error = vm->ops->memmap(vm->cookie, gpa, len, NULL, 0);
 		break;

@@ -9,7 +9,7 @@ import pytest
 from support import cbuild
 
 HERE = Path(__file__).parent
-FOLDERS = ("vmm", "vmm/io", "vmmapi")
+FOLDERS = ("vmm", "vmm/io", "vmm/vfio", "vmmapi")
 
 
 @cbuild.needs_gcc

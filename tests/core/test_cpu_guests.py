@@ -9,7 +9,7 @@ from support import cbuild
 
 HERE = Path(__file__).parent
 GUESTS = HERE.parent / "guests"
-FOLDERS = ("vmm", "vmm/io", "vmm/kvm", "vmm/soft", "vmm/soft/jit")
+FOLDERS = ("vmm", "vmm/io", "vmm/vfio", "vmm/kvm", "vmm/soft", "vmm/soft/jit")
 NAMES = (
     "seg32", "strict32", "exc32", "priv32", "debug32", "task32",
     "v86", "real16", "long64", "strict64", "smc64", "mmio_event",

@@ -66,6 +66,16 @@ def test_only_the_kvm_backend_knows_kvm() -> None:
     assert not wrong
 
 
+def test_only_one_folder_knows_vfio() -> None:
+    wrong = [
+        str(path.relative_to(ROOT))
+        for path in _c_files("csrc")
+        if "<linux/vfio.h>" in path.read_text("utf-8")
+        and path.parent != ROOT / "csrc/vmm/vfio"
+    ]
+    assert not wrong
+
+
 def _imports(path: Path) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):

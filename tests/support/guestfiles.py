@@ -128,7 +128,7 @@ def _cpio_entry(ino: int, mode: int, name: str, data: bytes = b"") -> bytes:
 def pack_initrd(files: dict[str, tuple[int, bytes]]) -> bytes:
     """Return a cpio archive of path -> (mode bits, contents)."""
     folders = {str(p) for name in files for p in Path(name).parents} - {"."}
-    blob = b""
+    blob = bytearray()
     ino = 1
     for folder in sorted(folders):
         blob += _cpio_entry(ino, stat.S_IFDIR | 0o755, folder)
@@ -136,7 +136,7 @@ def pack_initrd(files: dict[str, tuple[int, bytes]]) -> bytes:
     for name, (mode, data) in files.items():
         blob += _cpio_entry(ino, stat.S_IFREG | mode, name, data)
         ino += 1
-    return blob + _cpio_entry(0, 0, "TRAILER!!!")
+    return bytes(blob + _cpio_entry(0, 0, "TRAILER!!!"))
 
 
 def modules(cache: Path) -> dict[str, bytes]:

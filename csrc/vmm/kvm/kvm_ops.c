@@ -308,5 +308,5 @@ const struct vmm_ops vmm_ops_kvm = {
 	.stats = kvm_stats_update,
 	.get_tsc_offset = kvm_get_tsc_offset,
 	.set_tsc_offset = kvm_set_tsc_offset,
-	.flags = VMM_OPS_HOST_CPUID,
+	.flags = VMM_OPS_HOST_CPUID | VMM_OPS_DEVICE_SLOTS,
 };

@@ -60,11 +60,17 @@ cp_fini(struct softvm *svm)
 
 		if (dir == NULL)
 			continue;
-		for (unsigned k = 0; k < 512; k++)
-			free(dir->leaf[k]);
+		for (unsigned k = 0; k < 512; k++) {
+			struct cp_leaf *leaf = dir->leaf[k];
+
+			for (unsigned p = 0; leaf != NULL && p < 512; p++)
+				free(leaf->page[p].cp_seen);
+			free(leaf);
+		}
 		free(dir);
 		svm->dir[i] = NULL;
 	}
+	free(svm->dma_pages);
 }
 
 /* ---- requests ---- */
@@ -250,9 +256,13 @@ void
 code_cover(struct softvm *svm, uint64_t gpa, unsigned len)
 {
 	struct codepage *cp = cp_get(svm, gpa, false);
+	uint64_t all = granules(gpa, len), old;
 
-	if (cp != NULL)
-		atomic_fetch_or(&cp->cp_granules, granules(gpa, len));
+	if (cp != NULL) {
+		old = atomic_fetch_or(&cp->cp_granules, all);
+		if (atomic_load_explicit(&svm->dma, memory_order_relaxed))
+			code_dma_cover(svm, cp, gpa, all & ~old);
+	}
 	atomic_thread_fence(memory_order_seq_cst);
 }
 

@@ -59,6 +59,7 @@ struct codepage {
 	_Atomic uint64_t cp_users;
 	_Atomic uint64_t cp_writers;
 	_Atomic uint64_t cp_granules;
+	uint8_t *cp_seen; /* code_dma.c: its bytes as they were decoded */
 };
 #define CP_DIRS 4096u /* of 1 GiB each */
 struct cp_leaf {
@@ -75,6 +76,10 @@ struct softvm {
 	pthread_mutex_t code_lock; /* users of a codepage come and go */
 	struct cp_dir *_Atomic dir[CP_DIRS];
 	bool stepper; /* soft_step: no blocks are kept, nobody is told */
+	/* Devices of the host write memory: pages with code, by address. */
+	_Atomic bool dma;
+	uint64_t *dma_pages; /* under code_lock */
+	size_t dma_npages, dma_room;
 };
 
 /* What others ask of a vCPU; done at its next instruction boundary. */
@@ -259,6 +264,11 @@ void code_cover(struct softvm *svm, uint64_t gpa, unsigned len);
 void code_written(
     struct softvm *svm, struct softcpu *cpu, uint64_t gpa, uint64_t len);
 void code_hook(void *arg, vm_paddr_t gpa, size_t len);
+/* code_dma.c */
+void code_dma_cover(
+    struct softvm *svm, struct codepage *cp, uint64_t gpa, uint64_t fresh);
+void soft_dma_begin(void *vmi);
+void soft_dma_written(void *vmi);
 uint64_t req_post(
     struct softcpu *to, enum req_kind kind, uint64_t gpa, uint64_t len);
 void req_wait(struct softcpu *self, struct softcpu *to, uint64_t seq);
