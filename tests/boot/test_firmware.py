@@ -91,6 +91,8 @@ def test_seabios_finds_nothing_to_boot(
     assert "QEMU fw_cfg DMA interface supported" in text
     assert "Found 2 cpu(s) max supported 2 cpu(s)" in text
     assert "via xsdt" in text
+    assert "ACPI: parse DSDT" in text
+    assert "parse error" not in text
 
 
 def test_the_boot_menu_of_seabios(machine: Machine, bios: str) -> None:

@@ -38,7 +38,7 @@ static bool bootrom;
 static int isa_level[16], ioapic_level[32];
 static int messages;
 static uint64_t msi_addr, msi_data;
-static int bar_hits[3][7]; /* by slot - 3 and BAR */
+static int bar_hits[4][7]; /* by slot - 3 and BAR */
 
 /* ---- the machine around it ---- */
 
@@ -239,6 +239,8 @@ machine(bool rom, const char *romfile)
 	set_config_value("pci.0.4.0.device", "thing");
 	set_config_value("pci.0.5.0.device", "thing");
 	set_config_value("pci.0.5.0.bars", "big");
+	set_config_value("pci.0.6.0.device", "thing");
+	set_config_value("pci.0.6.3.device", "thing");
 	set_config_value("pci.0.4.0.pcireg.vendor", "0x8086");
 	set_config_value("pci.0.4.0.pcireg.device", "4660");
 	set_config_value("pci.0.4.0.pcireg.revid", "0x77");
@@ -276,11 +278,16 @@ identity(void)
 	CHECK((rd(4, 8) & 0xff) == 0x77);
 	CHECK(rd(4, 0x2c) == 0xbbbbaaaa);
 	/* Nobody there; accesses that are not aligned; read-only. */
-	CHECK(rd(6, 0) == ONES && rd(31, 0x40) == ONES);
+	CHECK(rd(7, 0) == ONES && rd(31, 0x40) == ONES);
 	CHECK(cfg(true, 4, 1, 2, 0) == 0xffff);
 	CHECK(cfg(true, 4, 2, 1, 0) == 0x34);
 	wr(4, 0, 0);
 	CHECK(rd(4, 0) == 0x12348086);
+	/* Only a slot of several functions says so, in each of them. */
+	CHECK((rd(4, 0xc) >> 16 & 0x80) == 0 && (rd(6, 0xc) >> 16 & 0x80) != 0);
+	CHECK(mem(true, 0xe0000000 + (6 << 15) + (3 << 12), 4, ONES) ==
+	    0x000110dd);
+	CHECK(mem(true, 0xe0000000 + (6 << 15) + (1 << 12), 4, 0) == ONES);
 	/* The address port takes double words only. */
 	port(false, 0xcf8, 4, 0x80002000u);
 	port(false, 0xcf8, 1, 0);
@@ -382,6 +389,24 @@ bars(void)
 	wr(3, 0x10, 0xfffffff8); /* above 64 KB */
 	(void)port(true, 0xfff8, 1, 0);
 	CHECK(bar_hits[0][0] == 0);
+	/* A 64-bit BAR moves by halves, each where ECAM writes it too. */
+	wr(5, 0x1c, 0x10);
+	CHECK(mem(true, 64UL << 30, 4, ONES) == 0x33);
+	CHECK(mem(true, m64, 4, ONES) == ONES);
+	mem(false, 0xe0000000 + (5 << 15) + 0x1c, 4, 0xc);
+	CHECK(rd(5, 0x1c) == 0xc);
+	CHECK(mem(true, 48UL << 30, 4, ONES) == 0x33);
+	mem(false, 0xe0000000 + (5 << 15) + 0x3c, 1, 0x5a);
+	CHECK((rd(5, 0x3c) & 0xff) == 0x5a);
+	/* Over RAM above 4 GB, and below it: not on the bus. */
+	wr(5, 0x1c, 1);
+	memset(bar_hits, 0, sizeof(bar_hits));
+	(void)mem(true, 4UL << 30, 4, ONES);
+	wr(5, 0x1c, 0);
+	(void)mem(true, 0x1000, 4, ONES);
+	CHECK(bar_hits[2][2] == 0);
+	wr(5, 0x1c, 0x10);
+	CHECK(mem(true, 64UL << 30, 4, ONES) == 0x33);
 	/* Bytes and words do not move a BAR. */
 	cfg(false, 4, 0x14, 1, 0);
 	cfg(false, 4, 0x16, 2, 0);

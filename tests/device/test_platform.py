@@ -1,6 +1,8 @@
 """The platform's ports and pages, as a guest finds them one access at a time."""
 
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -310,3 +312,97 @@ def test_firmware_has_fwctl(vm_dir: Path, backend: str, tmp_path: Path) -> None:
             if (got := ask(made, access)) != want
         ]
         assert not wrong
+
+
+TESTDEV: Rows = (
+    ("l e0 12345678", "."),
+    ("b e1", "56"),
+    ("w e2", "1234"),
+    ("L ff00fffc a5a55a5a", "."),
+    ("W ff00fffe", "a5a5"),
+    ("b 20 a", "."),
+    ("b 2005 1", "."),
+    ("b 20", "20"),  # the 8259 has the request
+    ("b 2005 0", "."),
+    ("b 2005", "ff"),
+)
+
+
+def test_the_test_device(vm_dir: Path, backend: str) -> None:
+    with Machine(vm_dir, backend=backend) as made:
+        made.load("-m", "64M", "--kernel", str(own_guest("ports")))
+        made.start("-m", "64M", "-l", "pc-testdev")
+        made.expect("READY", 60)
+        assert [ask(made, access) for access, _ in TESTDEV] == [
+            want for _, want in TESTDEV
+        ]
+        made.send("b f4 15\n")
+        assert made.wait() == 0x15 << 1 | 1
+
+
+@pytest.mark.parametrize(
+    ("host", "text"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")]
+)
+def test_a_serial_port_by_tcp(vm_dir: Path, host: str, text: str) -> None:
+    """One client at a time; the next one is told, and finds room later."""
+    try:
+        with socket.create_server(
+            (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        ) as probe:
+            port = probe.getsockname()[1]
+    except OSError as error:
+        pytest.skip(f"{host}: {error}")
+    with Machine(vm_dir) as made:
+        made.load("-m", "64M", "--kernel", str(own_guest("ports")))
+        made.start("-m", "64M", "-l", f"com2,tcp={text}:{port}")
+        made.expect("READY", 60)
+        with socket.create_connection((host, port), 20) as first:
+            first.settimeout(20)
+            first.sendall(b"Z")
+            while ask(made, "b 2fd") != "61":
+                pass
+            assert ask(made, "b 2f8") == f"{ord('Z'):02x}"
+            with socket.create_connection((host, port), 20) as second:
+                second.settimeout(20)
+                said = b"".join(iter(lambda: second.recv(100), b""))
+                assert b"Socket already connected" in said
+            ask(made, "b 2f8 41")
+            assert first.recv(1) == b"A"
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            with socket.create_connection((host, port), 20) as third:
+                third.settimeout(20)
+                ask(made, "b 2f8 42")
+                if third.recv(1) == b"B":
+                    break
+        else:
+            pytest.fail("no room after the first has left")
+        ask(made, "b b2 a1")
+        made.send("w 404 3400\n")
+        assert made.wait() == 1
+
+
+BAD_PORTS = {
+    "/dev/null": "uart: /dev/null is not a terminal device",
+    "/nowhere": "uart: /nowhere: No such file or directory",
+    "stdio": "uart: stdio is in use already",
+    "tcp=1.2.3.4": 'uart: invalid address "tcp=1.2.3.4"',
+    "tcp=[::1:5": "uart: tcp=[::1:5: ",
+    "tcp=127.0.0.1:{busy}": "Address already in use",
+    "socket,": "uart: ",
+}
+
+
+@pytest.mark.parametrize("backend", BAD_PORTS)
+def test_serial_ports_that_cannot_be(vm_dir: Path, backend: str) -> None:
+    with (
+        Machine(vm_dir) as made,
+        socket.create_server(("127.0.0.1", 0)) as busy,
+    ):
+        made.load("-m", "64M", "--kernel", str(own_guest("ports")))
+        text = backend.format(busy=busy.getsockname()[1])
+        lpc_ports = ("-l", "com1,stdio", "-l", f"com2,{text}")
+        slots = ("-s", "0,hostbridge", "-s", "31,lpc")
+        done = made.run("bhyve", "-m", "64M", *slots, *lpc_ports, made.name)
+    assert done.returncode == 4
+    assert BAD_PORTS[backend] in done.stderr

@@ -121,9 +121,8 @@ choose(unsigned int way)
 	check((ctrl & 0x8e) == 0x86, "64 bits, eight messages");
 	check((ctrl >> 4 & 7) == (messages < 0 ? 0 : messages), "granted");
 	check(((M32(bar + GHC) & GHC_MRSM) != 0) == (messages == 1), "MRSM");
-	pic_set(ways[way].lines == 0
-		? 0
-		: (uint16_t)(1u << (cfg_read(0x3c) & 15)));
+	pic_set(
+	    ways[way].lines == 0 ? 0 : (uint16_t)(1u << (cfg_read(0x3c) & 15)));
 	ioapic_set(ways[way].vector);
 }
 
