@@ -36,7 +36,7 @@ def guest(cache: Path, work: str) -> tuple[str, str, str]:
 
 
 def _until(process: subprocess.Popen[bytes], mark: bytes) -> re.Match[bytes]:
-    """Read the console up to what matches; what is read behind it is lost."""
+    """Read the console until it has what matches; nothing may come behind it."""
     assert process.stdout is not None
     seen = b""
     while (found := re.search(mark, seen)) is None:
@@ -44,6 +44,9 @@ def _until(process: subprocess.Popen[bytes], mark: bytes) -> re.Match[bytes]:
         if not data:
             raise RuntimeError(f"no result: {seen[-500:].decode(errors='replace')}")
         seen += data
+    if b"RESULT" in seen and b"RESULT" not in mark:
+        process.kill()
+        raise RuntimeError("the host was too busy to see the load begin")
     return found
 
 
