@@ -187,25 +187,34 @@ def resident() -> float:
         vm.close()
 
 
-def disk_ours(work: str) -> float:
+#: What is asked of a guest with a load on its disk.
+Asks = Callable[[subprocess.Popen[bytes]], float]
+
+
+def disk_ours(work: str, asks: Asks = blkbench.result) -> float:
     """Return what a load on virtio-blk reaches on the software processor."""
     kernel, initrd, image = blkbench.guest(CACHE, work)
     load = ["--kernel", kernel, "--initrd", initrd, "--cmdline", blkbench.CMDLINE]
     vm = Bhyve("soft", "512M", load)
     try:
         with vm.start("1", f"3,virtio-blk,{image}") as process:
-            return blkbench.result(process)
+            return asks(process)
     finally:
         vm.close()
 
 
-def disk_qemu(work: str) -> float:
+def disk_qemu(work: str, asks: Asks = blkbench.result) -> float:
     """Return the same of QEMU's TCG."""
     kernel, initrd, image = blkbench.guest(CACHE, work)
     load = ["-kernel", kernel, "-initrd", initrd, "-append", blkbench.CMDLINE]
     load += ["-drive", f"file={image},format=raw,if=virtio"]
     with qemu("tcg", "512M", load) as process:
-        return blkbench.result(process)
+        return asks(process)
+
+
+def disk_cost(work: str, run: Callable[[str, Asks], float]) -> float:
+    """Return the processor time of one request of a load."""
+    return run(work, lambda process: blkbench.cost(process, work))
 
 
 #: Another process that asks for all that bhyvectl shows of a vCPU, without end.
@@ -437,6 +446,16 @@ FIGURES: dict[str, tuple[str, Callable[[], float], Callable[[], float] | None]] 
         "MB/s",
         lambda: disk_ours("seq"),
         lambda: disk_qemu("seq"),
+    ),
+    "virtio-blk 4 KiB random reads, processor, soft vs TCG": (
+        "us",
+        lambda: disk_cost("iops", disk_ours),
+        lambda: disk_cost("iops", disk_qemu),
+    ),
+    "virtio-blk 1 MiB sequential reads, processor, soft vs TCG": (
+        "us",
+        lambda: disk_cost("seq", disk_ours),
+        lambda: disk_cost("seq", disk_qemu),
     ),
     "4 KiB past the page cache, io_uring vs threads: read": (
         "us of processor",

@@ -23,8 +23,6 @@ FIO = (
     "--group_reporting"
 )
 EXTRA = 64 << 20
-#: The second disk of a kind.
-SECOND = {"virtio-blk": "vdb", "ahci-hd": "sdb", "nvme": "nvme1n1"}
 
 
 @pytest.fixture(scope="session")
@@ -77,10 +75,10 @@ def test_ten_minutes_of_fio(guest: debroot.Debian, tmp_path: Path, form: Form) -
     root = debroot.raw_disk(guest)
     disk = serverdisk.from_raw(form, root, tmp_path / "disk.img")
     extra = serverdisk.empty(form, tmp_path / "extra.img", EXTRA)
-    device = f"/dev/{SECOND[form.kind]}"
     with Machine(tmp_path / "vmm") as machine:
         more = ("-s", f"5,{form.slot(extra)}")
         server.boot(machine, guest, form.kind, disk, *more, options=form.options)
+        device = server.node(machine, 5)
         run_fio(machine, device, 600)
         print(machine.output[-3000:])
         written = sum_in_guest(machine, device)
@@ -149,7 +147,7 @@ def says(text: str, patterns: tuple[str, ...]) -> None:
 def check_identity(machine: Machine, kind: str, disk: Path) -> None:
     """Compare what the guest's tools say with what bhyve's devices are."""
     says(machine.shell("lspci -vvnn -s 4"), LSPCI[kind])
-    node = f"/dev/{server.DISKS[kind]}"
+    node = server.node(machine, 4)
     udev = machine.shell(f"udevadm info --query=property {node}")
     if kind == "virtio-blk":
         says(udev, (f"ID_SERIAL={ident(disk)}", "ID_PATH=pci-0000:00:04.0"))
@@ -162,7 +160,7 @@ def check_identity(machine: Machine, kind: str, disk: Path) -> None:
         wanted = ("ID_SERIAL_SHORT=NVME-4-0", "ID_MODEL=bhyve-NVMe", "ID_NSID=1")
         says(udev, (*wanted, r"ID_WWN=eui\.589cfc"))
         says(machine.shell("nvme list"), (rf"{node} .*NVME-4-0 +bhyve-NVMe .* 1\.0",))
-        said = machine.shell("nvme id-ctrl /dev/nvme0")
+        said = machine.shell(f"nvme id-ctrl {node.removesuffix('n1')}")
         says(said, NVME)
         oncs = re.search(r"oncs +: 0x([0-9a-f]+)", said)
         assert oncs
@@ -187,12 +185,12 @@ def check_trim(machine: Machine, disk: Path) -> None:
 def test_a_server_on_its_disk(guest: debroot.Debian, tmp_path: Path, kind: str) -> None:
     disk = debroot.copy(debroot.raw_disk(guest), tmp_path / "disk.img")
     extra = extra_disk(tmp_path / "extra.img")
-    device = f"/dev/{SECOND[kind]}"
     with Machine(tmp_path / "vmm") as machine:
         server.boot(machine, guest, kind, disk, "-s", f"5,{kind},{extra}")
         assert "0 loaded units" in machine.shell("systemctl --failed")
         check_identity(machine, kind, disk)
         check_trim(machine, disk)
+        device = server.node(machine, 5)
         run_fio(machine, device, 20)
         same_on_host(sum_in_guest(machine, device), extra)
         server.check_log(machine)

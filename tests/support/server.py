@@ -43,13 +43,23 @@ def boot(
     log_in: bool = True,
 ) -> None:
     """Start the server from a disk that is one file system, by bhyveload."""
-    words = f"console=ttyS0 quiet root=/dev/{DISKS[kind]} ro {cmdline}"
+    # Linux gives AHCI's disks their names in any order.
+    words = f"console=ttyS0 quiet root=LABEL=debroot ro {cmdline}"
     images = ("--kernel", str(guest.kernel), "--initrd", str(guest.initrd))
     machine.load("-m", MEMORY, *images, "--cmdline", words)
     slot = f"4,{kind},{disk}{options}"
     machine.start("-m", MEMORY, *args, slots=(*SLOTS, "-s", slot))
     if log_in:
         login(machine)
+
+
+def node(machine: Machine, slot: int) -> str:
+    """Return the name in /dev of the disk in a PCI slot."""
+    path = f"/dev/disk/by-path/pci-0000:00:{slot:02x}.0*"
+    said = machine.shell(f"readlink -f {path} | grep -v part")
+    found = re.search(r"^/dev/\w+", said, re.M)
+    assert found, said
+    return found[0]
 
 
 def boot_bios(machine: Machine, bios: Path, *args: str) -> None:

@@ -1,5 +1,5 @@
 /*
- * io_uring by its three system calls: set-up, submission, completion.
+ * io_uring by its two system calls: one sets up, one submits and waits.
  */
 #include <errno.h>
 #include <linux/io_uring.h>
