@@ -21,8 +21,6 @@
 #define VM_MTRR_VARS 8
 #define XSAVE_AREA_MAX 16384
 
-#define VM_MEMMAP_F_WIRED 0x01
-
 struct vmm_dir;
 
 struct mem_seg {
@@ -196,6 +194,8 @@ void vmm_mem_cleanup(struct vm *vm);
 void vmm_mem_reinit(struct vm *vm);
 int vmm_mem_remap(struct vm *vm); /* tell a new backend of all mappings */
 size_t vmm_mem_resident(struct vm *vm);
+size_t vmm_mem_wired(struct vm *vm);
+void vmm_set_memflags(struct vm *vm, int flags);
 /* Brings back a segment whose file exists. */
 int vmm_attach_memseg(struct vm *vm, int segid, size_t len, const char *name);
 
