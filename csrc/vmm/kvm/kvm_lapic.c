@@ -180,8 +180,7 @@ page_write(uint8_t *page, unsigned int off, uint32_t val, int *level)
 
 /* Get, change and set the page; then the message that it was about. */
 static int
-page_rewrite(
-    struct kvm_vcpu *kc, uint8_t *page, unsigned int off, uint32_t val)
+page_rewrite(struct kvm_vcpu *kc, uint8_t *page, unsigned int off, uint32_t val)
 {
 	int error, held, level = -1;
 
