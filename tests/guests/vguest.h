@@ -214,7 +214,7 @@ pic_set(uint16_t lines)
 	if (lines >> 8 != 0)
 		lines |= 4; /* the second chip */
 	outb(0x21, (uint8_t)~lines);
-	outb(0xa1, (uint8_t)~(lines >> 8));
+	outb(0xa1, (uint8_t) ~(lines >> 8));
 	M32(LAPIC + 0x350) = lines == 0 ? 0x10700 : 0x700;
 }
 

@@ -290,7 +290,9 @@ def test_wishes_about_memory(vm_factory: Factory, late: bool) -> None:
         return
     vm.setup_memory(4 * MB)
     locked, flags = smaps(vm)
-    assert (locked, "dd" in flags.split()) == (4096, False)
+    assert "dd" not in flags.split()
+    if "asan" not in os.environ.get("LD_PRELOAD", ""):  # which ignores mlock()
+        assert locked == 4096
     (entry,) = vm.memmap()
     assert entry.flags == lib.VM_MEMMAP_F_WIRED
     assert vm.vcpu(0).get_stats().values["Wired memory"] == 4 * MB
