@@ -22,8 +22,12 @@ program that counts in memory, writes to a port, and waits for interrupts.
 >>> cpu.setup_freebsd_registers(rip=0x10000, cr3=0x2000, gdtbase=0x5000, rsp=0x9000)
 >>> cpu.activate()
 
-It runs until it does something that the caller must see:
+Its registers are ours to read and write.  It runs until it does something
+that the caller must see:
 
+>>> cpu.set_register(Reg.RCX, 7)
+>>> cpu.get_register_set([Reg.RIP, Reg.RCX]) == {Reg.RIP: 0x10000, Reg.RCX: 7}
+True
 >>> vme = cpu.run()
 >>> vme.code.name, hex(vme.detail.port), vme.detail.eax & 0xff
 ('INOUT', '0x80', 42)
@@ -78,7 +82,7 @@ if TYPE_CHECKING:
     )
     from .memsize import parse_memsize
     from .regs import DESCRIPTORS, GENERAL, SELECTORS, Descriptor, Reg
-    from .vcpu import VCPU
+    from .vcpu import VCPU, CpuMode, Paging, PagingMode
     from .vm import VM, OpenFlags, StateClass, Topology, set_backend, set_translate
     from .vmdir import list_vms, vm_path, vm_root
 
@@ -90,6 +94,7 @@ __all__ = [
     "VM",
     "Cap",
     "ConfigTree",
+    "CpuMode",
     "Descriptor",
     "Entry",
     "EntryCmd",
@@ -101,6 +106,8 @@ __all__ = [
     "MemSeg",
     "MmapStyle",
     "OpenFlags",
+    "Paging",
+    "PagingMode",
     "Prot",
     "Reg",
     "SegId",
@@ -135,7 +142,7 @@ _MODULES = {
     ),
     "memsize": ("parse_memsize",),
     "regs": ("DESCRIPTORS", "GENERAL", "SELECTORS", "Descriptor", "Reg"),
-    "vcpu": ("VCPU",),
+    "vcpu": ("VCPU", "CpuMode", "Paging", "PagingMode"),
     "vm": ("VM", "OpenFlags", "StateClass", "Topology", "set_backend", "set_translate"),
     "vmdir": ("list_vms", "vm_path", "vm_root"),
 }

@@ -11,13 +11,14 @@ VMError where C returns -1; what C hands out through pointers is returned.
 
 from ._ffi import ffi, lib
 from .caps import Cap, cap_by_name
-from .memory import MemFlags
+from .memory import MemFlags, Prot
 from .memsize import parse_memsize
 from .regs import Descriptor, Reg
-from .vcpu import VCPU
-from .vm import VM, OpenFlags, get_ioctls, set_backend, set_translate
+from .vcpu import VCPU, Paging
+from .vm import VM, OpenFlags, create, get_ioctls, set_backend, set_translate
 
 # ---- lifetime ----
+vm_create = create
 vm_open = VM.open
 vm_close = VM.close
 vm_destroy = VM.destroy
@@ -30,11 +31,6 @@ vm_set_backend = set_backend
 vm_set_translate = set_translate
 vm_serve = VM.serve
 vm_save = VM.save
-
-
-def vm_create(name: str) -> None:
-    """Make the VM `name`, without opening it."""
-    VM.create(name).close()
 
 
 def vm_openf(name: str, flags: OpenFlags) -> VM:
@@ -99,14 +95,18 @@ def vm_get_guestmem_from_ctx(vm: VM) -> tuple[memoryview, int, int]:
     return vm.map_gpa(0, low), low, vm.highmem_size
 
 
-def vm_gla2gpa(vcpu: VCPU, gla: int, prot: int) -> int | None:
+def vm_gla2gpa(
+    vcpu: VCPU, gla: int, prot: Prot, paging: Paging | None = None
+) -> int | None:
     """Return the address behind `gla`, or None after giving the guest a fault."""
-    return vcpu.gla2gpa(gla, prot, inject=True)  # type: ignore[arg-type]
+    return vcpu.gla2gpa(gla, prot, inject=True, paging=paging)
 
 
-def vm_gla2gpa_nofault(vcpu: VCPU, gla: int, prot: int) -> int | None:
-    """Return the address behind `gla`, or None."""
-    return vcpu.gla2gpa(gla, prot)  # type: ignore[arg-type]
+def vm_gla2gpa_nofault(
+    vcpu: VCPU, gla: int, prot: Prot, paging: Paging | None = None
+) -> int | None:
+    """Return the address behind `gla`, or None; nothing in the guest changes."""
+    return vcpu.gla2gpa(gla, prot, paging=paging)
 
 
 vm_get_paging = VCPU.get_paging
@@ -167,6 +167,7 @@ vm_inject_exception = VCPU.inject_exception
 vm_inject_nmi = VCPU.inject_nmi
 vm_lapic_irq = VCPU.lapic_irq
 vm_lapic_local_irq = VCPU.lapic_local_irq
+vm_lapic_local_irq_all = VM.lapic_local_irq_all
 vm_lapic_msi = VM.lapic_msi
 vm_raise_msi = VM.raise_msi
 vm_ioapic_assert_irq = VM.ioapic_assert_irq
@@ -199,6 +200,8 @@ vm_get_tsc_offset = VCPU.get_tsc_offset
 vm_pmtmr_set_location = VM.pmtmr_set_location
 vm_data_read = VM.data_read
 vm_data_write = VM.data_write
+vm_snapshot_req = VM.snapshot_req
+vm_restore_time = VM.restore_time
 
 
 def vm_capability_type2name(cap: int) -> str | None:

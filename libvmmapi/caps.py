@@ -29,5 +29,7 @@ class Cap(IntEnum):
 
 def cap_by_name(name: str) -> Cap | None:
     """Return the capability that bhyvectl calls `name`, or None."""
-    number = lib.vm_capability_name2type(name.encode())
+    if "\0" in name:
+        return None
+    number = lib.vm_capability_name2type(name.encode("utf-8", "surrogateescape"))
     return Cap(number) if number >= 0 else None

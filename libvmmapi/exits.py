@@ -123,6 +123,13 @@ class Debug:
 
 
 @dataclass(frozen=True, slots=True)
+class Bpt:
+    """A breakpoint instruction of ``inst_length`` bytes, which did not run."""
+
+    inst_length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ioapic:
     """The guest ended the interrupt of ``vector``."""
 
@@ -149,7 +156,9 @@ class Ipi:
     dmask: int
 
 
-Detail = Inout | Mmio | Msr | Hlt | Suspended | InstEmul | Debug | Ioapic | Vmx | Ipi
+Detail = (
+    Inout | Mmio | Msr | Hlt | Suspended | InstEmul | Bpt | Debug | Ioapic | Vmx | Ipi
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +196,7 @@ class VMExit:
 
     ``rip`` is the address of the instruction that exits, ``inst_length`` its
     length in bytes or 0.  ``detail`` depends on ``code``: Inout, Mmio, Msr,
-    Hlt, Suspended, InstEmul, Debug, Ioapic, Vmx, Ipi or None.
+    Hlt, Suspended, InstEmul, Bpt, Debug, Ioapic, Vmx, Ipi or None.
     """
 
     code: ExitCode
@@ -242,6 +251,10 @@ def _debug(u: CData) -> Detail:
     return Debug(bool(u.dbg.trace_trap), bool(u.dbg.pushf_intercept), u.dbg.drx_access)
 
 
+def _bpt(u: CData) -> Detail:
+    return Bpt(u.bpt.inst_length)
+
+
 def _ioapic(u: CData) -> Detail:
     return Ioapic(u.ioapic_eoi.vector)
 
@@ -270,6 +283,7 @@ _DETAILS = {
     ExitCode.HLT: _hlt,
     ExitCode.SUSPENDED: _suspended,
     ExitCode.INST_EMUL: _inst_emul,
+    ExitCode.BPT: _bpt,
     ExitCode.DB: _debug,
     ExitCode.IOAPIC_EOI: _ioapic,
     ExitCode.VMX: _vmx,

@@ -86,7 +86,7 @@ def _owner(name: str) -> tuple[int, bool]:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         words = os.read(fd, 64).split()
-        if len(words) == 2 and words[0].isdigit():
+        if len(words) >= 2 and words[0].isdigit():
             return int(words[0]), words[1] == b"serve"
         return 0, False  # it is being opened at this moment
     else:

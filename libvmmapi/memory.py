@@ -94,6 +94,11 @@ class Views:
         self._live[key] = weakref.ref(buffer, lambda _: self._drop(key))
         return memoryview(buffer)
 
+    @property
+    def live(self) -> bool:
+        """True while a view is in use."""
+        return bool(self._live)
+
     def when_gone(self, then: Callable[[], None]) -> None:
         """Call `then` now, or when the last view is dropped."""
         if self._live:

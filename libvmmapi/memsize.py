@@ -13,7 +13,8 @@ def parse_memsize(text: str) -> int:
     True
     """
     size = ffi.new("size_t *")
-    bad = "\0" in text or lib.vm_parse_memsize(text.encode(), size) != 0
+    raw = text.encode("utf-8", "surrogateescape")
+    bad = "\0" in text or lib.vm_parse_memsize(raw, size) != 0
     if bad or size[0] == 0:
         raise ValueError(
             f"invalid memory size '{text}': want a number above 0, in MiB or "

@@ -1,7 +1,9 @@
 """Class VM: a handle on a named virtual machine.
 
 Every method is the libvmmapi(3) call of its name with vm_ in front.  Sizes
-are bytes, addresses guest-physical.  All raise VMError unless said otherwise.
+are bytes, addresses guest-physical.  All raise VMError unless said otherwise:
+EOWNERDEAD when the process that ran the VM has died, EPIPE when it goes away
+meanwhile.  Numbers that their C type cannot hold raise OverflowError.
 One thread at a time may use a VM object; calls release the interpreter lock.
 """
 
@@ -26,7 +28,13 @@ _NAME_SIZE = 256
 
 
 class OpenFlags(IntFlag):
-    """Flags of VM.open()."""
+    """Flags of VM.open().
+
+    CREATE: make the VM if there is none.  REINIT: VM.reinit() it.
+    CREATE_DESTROY_ON_CLOSE: as CREATE, and what this call made ends with the VM
+    object or with this process, however that ends.  OWNER: be the owner, or
+    fail.
+    """
 
     CREATE = lib.VMMAPI_OPEN_CREATE
     REINIT = lib.VMMAPI_OPEN_REINIT
@@ -81,16 +89,17 @@ class VM(PassthruCalls):
 
         EEXIST: there is one; EINVAL, ENAMETOOLONG: no valid name.
         """
-        if lib.vm_create(_encode(name, "vm_create")) != 0:
-            raise last_error("vm_create", name, _open_detail())
+        create(name)
         return cls.open(name)
 
     @classmethod
     def open(cls, name: str, flags: OpenFlags = _NO_FLAGS) -> "VM":
         """Open the VM `name`, here or through the process that runs it.
 
-        ENOENT: there is none; EBUSY: OpenFlags.OWNER was asked for and another
-        process owns it.
+        Waits 2 s for one that has it for a moment.  ENOENT: there is none;
+        EBUSY: OpenFlags.OWNER was asked for and another process owns it, or it
+        does not answer; EOWNERDEAD: OWNER, and its process died; EINVAL,
+        ENAMETOOLONG: no valid name.
         """
         raw = _encode(name, "vm_open")
         ctx = lib.vm_openf(raw, flags) if flags else lib.vm_open(raw)
@@ -108,8 +117,14 @@ class VM(PassthruCalls):
             self._views.when_gone(lambda: lib.vm_close(ctx))
 
     def destroy(self) -> None:
-        """End the VM and remove it.  Views of its memory stay valid."""
+        """End the VM and free its name at once; its vCPUs leave run().
+
+        Views of its memory stay valid: the memory goes with the last one.  The
+        VM object is closed.
+        """
         ctx = self.ctx
+        if self._views.live:
+            self._check(lib.vm_unlink(ctx), "vm_destroy")
         self._take()
         self._views.when_gone(lambda: lib.vm_destroy(ctx))
 
@@ -172,27 +187,46 @@ class VM(PassthruCalls):
         return ffi.string(text).decode("utf-8", "replace") if text else ""
 
     def fileno(self) -> int:
-        """Return the descriptor that stands for the VM, or -1."""
+        """Return the descriptor of the VM's directory; it is the VM object's."""
         return lib.vm_get_device_fd(self.ctx)
 
     def reinit(self) -> None:
-        """Put the VM into the state after its creation; memory stays."""
+        """Put the VM into the state after its creation.
+
+        Memory, the topology, the clock with its NVRAM, and segments of devices
+        stay; where those stood, registers, active vCPUs, the reason of an end,
+        counters, chips and their lines do not.
+        """
         self._check(lib.vm_reinit(self.ctx), "vm_reinit")
 
     def suspend(self, how: "SuspendHow") -> None:
-        """Stop all vCPUs: their next exit says `how`.  EALREADY: it was so."""
+        """Stop all vCPUs: their next exit says `how`, any but NONE.
+
+        EALREADY: it was suspended before, and the first reason stands; EINVAL:
+        no such reason.
+        """
         self._check(lib.vm_suspend(self.ctx, how), "vm_suspend")
 
     def limit_rights(self) -> None:
-        """Give up what a running VM does not need."""
+        """Limit what the VM's descriptor is good for, where the host can.
+
+        FreeBSD leaves it ioctls and mapping.  Linux has no rights of descriptors:
+        nothing changes, as on a FreeBSD without Capsicum.
+        """
         self._check(lib.vm_limit_rights(self.ctx), "vm_limit_rights")
 
     def serve(self) -> None:
-        """Answer other processes on the control socket from now on."""
+        """Answer other processes on the control socket from now on.
+
+        EBUSY: another process owns the VM.
+        """
         self._check(lib.vm_serve(self.ctx), "vm_serve")
 
     def save(self) -> None:
-        """Write the VM's state to its directory now; close() does too."""
+        """Write the VM's state to its directory now; close() does too.
+
+        EBUSY: another process owns the VM.
+        """
         self._check(lib.vm_save(self.ctx), "vm_save")
 
     def _check(self, rc: int, operation: str) -> int:
@@ -201,9 +235,9 @@ class VM(PassthruCalls):
     # ---- vCPUs ----
 
     def vcpu(self, vcpuid: int) -> VCPU:
-        """Return vCPU `vcpuid`, 0 being the one that boots.
+        """Return vCPU `vcpuid`, 0 to 63; 0 is the one that boots.
 
-        EINVAL: beyond the topology's maxcpus.
+        EINVAL: no such number.
         """
         if vcpuid not in self._vcpus:
             pointer = lib.vm_vcpu_open(self.ctx, vcpuid)
@@ -217,7 +251,7 @@ class VM(PassthruCalls):
         return self._cpus(lib.vm_active_cpus, "vm_active_cpus")
 
     def suspended_cpus(self) -> list[int]:
-        """Return the vCPUs that the VM's end has stopped."""
+        """Return the vCPUs whose exit has told of the VM's end."""
         return self._cpus(lib.vm_suspended_cpus, "vm_suspended_cpus")
 
     def debug_cpus(self) -> list[int]:
@@ -230,22 +264,23 @@ class VM(PassthruCalls):
         return mask_to_ids(mask[0])
 
     def suspend_all_cpus(self) -> None:
-        """Stop every vCPU, for a debugger."""
+        """Stop every active vCPU, for a debugger: see VCPU.suspend()."""
         self._check(lib.vm_suspend_all_cpus(self.ctx), "vm_suspend_all_cpus")
 
     def resume_all_cpus(self) -> None:
-        """Let every vCPU that suspend_all_cpus() stopped run again."""
+        """Let every vCPU run again that a debugger stopped."""
         self._check(lib.vm_resume_all_cpus(self.ctx), "vm_resume_all_cpus")
 
     def pause(self) -> None:
         """Stop the whole VM between instructions, its clocks as well.
 
         Waits for accesses that other threads are serving; EBUSY after 5 s.
+        EALREADY: it is paused.
         """
         self._check(lib.vm_pause(self.ctx), "vm_pause")
 
     def resume(self) -> None:
-        """Undo pause()."""
+        """Undo pause().  EALREADY: it is not paused."""
         self._check(lib.vm_resume(self.ctx), "vm_resume")
 
     def is_paused(self) -> bool:
@@ -257,13 +292,17 @@ class VM(PassthruCalls):
         self._check(lib.vm_wrlock_cycle(self.ctx), "vm_wrlock_cycle")
 
     def apicid2vcpu(self, apicid: int) -> int:
-        """Return the vCPU that has the local APIC id `apicid`."""
+        """Return the vCPU that has the local APIC id `apicid`: the same number."""
         return self._check(lib.vm_apicid2vcpu(self.ctx, apicid), "vm_apicid2vcpu")
 
     def set_topology(
         self, sockets: int, cores: int = 1, threads: int = 1, maxcpus: int = 0
     ) -> None:
-        """Say how the vCPUs are arranged; before any of them runs."""
+        """Say how the vCPUs are arranged; before any of them runs.
+
+        EINVAL: one of the numbers is 0, their product is above 64, or `maxcpus`
+        is neither 0 nor 64.
+        """
         rc = lib.vm_set_topology(self.ctx, sockets, cores, threads, maxcpus)
         self._check(rc, "vm_set_topology")
 
@@ -278,9 +317,10 @@ class VM(PassthruCalls):
     def setup_memory(self, size: int, style: MmapStyle = MmapStyle.ALL) -> None:
         """Give the VM `size` bytes of memory; above 3 GiB it goes to 4 GiB.
 
-        A VM that has memory of that size keeps it with its contents.  EINVAL:
-        it has memory of another size, or these are no whole pages; ENOMEM:
-        there is no room; ENOTSUP: the style is SPARSE.
+        A VM that has memory of that size keeps it with its contents.  Memory is
+        mapped here with each style.  EINVAL: it has memory of another size, or
+        these are no whole pages; ENOMEM: there is no room, or it cannot be wired;
+        ENOTSUP: the style is SPARSE.
         """
         if lib.vm_setup_memory(self.ctx, size, style) != 0:
             raise last_error("vm_setup_memory", self._name, _open_detail())
@@ -298,9 +338,10 @@ class VM(PassthruCalls):
             raise last_error("vm_setup_memory_domains", self._name, _open_detail())
 
     def map_gpa(self, gpa: int, size: int) -> memoryview:
-        """Return a writable view of guest memory.
+        """Return a writable view of `size` bytes of guest memory at `gpa`.
 
-        EFAULT: the range is not all guest memory, or crosses the hole.
+        EFAULT: the range is not all system memory (memory of devices is not),
+        or crosses the hole.
         """
         pointer = lib.vm_map_gpa(self.ctx, gpa, size) if size > 0 else ffi.NULL
         if not pointer:
@@ -346,7 +387,11 @@ class VM(PassthruCalls):
 
     @property
     def memflags(self) -> MemFlags:
-        """Wishes about memory; set them before setup_memory()."""
+        """Wishes about memory; set them before setup_memory().
+
+        INCORE counts at once, WIRED for what is mapped into the guest from then
+        on, or once more.
+        """
         return MemFlags(lib.vm_get_memflags(self.ctx))
 
     @memflags.setter
@@ -356,7 +401,7 @@ class VM(PassthruCalls):
     def get_memseg(self, segid: int) -> MemSeg:
         """Return segment `segid`; its size is 0 where there is none.
 
-        EINVAL: past the last number.
+        EINVAL: past the last number, 15.
         """
         size = ffi.new("size_t *")
         name = ffi.new("char[]", _NAME_SIZE)
@@ -402,7 +447,13 @@ class VM(PassthruCalls):
         )
 
     def create_devmem(self, segid: int, name: str, size: int) -> memoryview:
-        """Make a named segment for a device, and return a view of it."""
+        """Make a segment for a device, and return a view of it.
+
+        One of that name and size is found as it is.  `size` is in whole pages,
+        `name` up to 31 letters, digits, - and _.  EINVAL: neither, or segment
+        0, or it has another name or size; EEXIST: another has the name;
+        ENAMETOOLONG, ENOMEM.
+        """
         raw = _encode(name, "vm_create_devmem")
         pointer = lib.vm_create_devmem(self.ctx, segid, raw, size)
         if pointer == ffi.cast("void *", -1):
@@ -412,16 +463,24 @@ class VM(PassthruCalls):
     def mmap_memseg(
         self, gpa: int, segid: int, offset: int, size: int, prot: Prot = Prot.ALL
     ) -> None:
-        """Let `size` bytes of a segment stand at `gpa`; page aligned."""
+        """Let `size` bytes of a segment stand at `gpa`; page aligned.
+
+        EEXIST: something else is there; EINVAL: no such segment or part of it,
+        not aligned, or no right; ENOSPC: there are 16 mappings.
+        """
         rc = lib.vm_mmap_memseg(self.ctx, gpa, segid, offset, size, prot)
         self._check(rc, "vm_mmap_memseg")
 
     def munmap_memseg(self, gpa: int, size: int) -> None:
-        """Undo mmap_memseg() of just that range."""
+        """Undo mmap_memseg() of just that range.  EINVAL: there is none."""
         self._check(lib.vm_munmap_memseg(self.ctx, gpa, size), "vm_munmap_memseg")
 
     def get_gpa_pmap(self, gpa: int) -> list[int]:
-        """Return the nested page table entries that map `gpa`, root first."""
+        """Return the nested page table entries that map `gpa`, root first.
+
+        There is one: where in its segment the page lies, with Prot in the low
+        bits; none where nothing is mapped.
+        """
         entries = ffi.new("uint64_t[4]")
         count = ffi.new("int *")
         self._check(
@@ -431,26 +490,40 @@ class VM(PassthruCalls):
 
     # ---- interrupts ----
 
+    def lapic_local_irq_all(self, lvt: int) -> None:
+        """Trigger entry `lvt` of the local vector table of all active vCPUs.
+
+        Entry 1, LINT1, is the NMI that SERR# would raise.  EINVAL: no such.
+        """
+        rc = lib.vm_lapic_local_irq_all(self.ctx, lvt)
+        self._check(rc, "vm_lapic_local_irq_all")
+
     def lapic_msi(self, addr: int, msg: int) -> None:
-        """Deliver the message-signalled interrupt `msg` written to `addr`."""
+        """Deliver the message-signalled interrupt `msg` written to `addr`.
+
+        EINVAL: the address is not 0xfeexxxxx.
+        """
         self._check(lib.vm_lapic_msi(self.ctx, addr, msg), "vm_lapic_msi")
 
     def raise_msi(self, addr: int, msg: int, bus: int, slot: int, func: int) -> None:
-        """Deliver a message in the name of a PCI function."""
+        """Deliver a message in the name of a PCI function; see lapic_msi()."""
         rc = lib.vm_raise_msi(self.ctx, addr, msg, bus, slot, func)
         self._check(rc, "vm_raise_msi")
 
     def ioapic_assert_irq(self, irq: int) -> None:
-        """Raise pin `irq` of the I/O APIC."""
+        """Raise pin `irq` of the I/O APIC, 0 to 31; sources are counted.
+
+        EINVAL: no such pin.
+        """
         self._check(lib.vm_ioapic_assert_irq(self.ctx, irq), "vm_ioapic_assert_irq")
 
     def ioapic_deassert_irq(self, irq: int) -> None:
-        """Lower pin `irq` of the I/O APIC."""
+        """Undo one ioapic_assert_irq() of pin `irq`.  EINVAL: no such pin."""
         rc = lib.vm_ioapic_deassert_irq(self.ctx, irq)
         self._check(rc, "vm_ioapic_deassert_irq")
 
     def ioapic_pulse_irq(self, irq: int) -> None:
-        """Raise and lower pin `irq` of the I/O APIC."""
+        """Raise and lower pin `irq` of the I/O APIC.  EINVAL: no such pin."""
         self._check(lib.vm_ioapic_pulse_irq(self.ctx, irq), "vm_ioapic_pulse_irq")
 
     def ioapic_pincount(self) -> int:
@@ -460,22 +533,28 @@ class VM(PassthruCalls):
         return int(count[0])
 
     def isa_assert_irq(self, atpic_irq: int, ioapic_irq: int = -1) -> None:
-        """Raise a line of the 8259 pair, and of the I/O APIC unless -1."""
+        """Raise line 0 to 15 of the 8259 pair, and an I/O APIC's pin unless -1.
+
+        EINVAL: no such line or pin.
+        """
         rc = lib.vm_isa_assert_irq(self.ctx, atpic_irq, ioapic_irq)
         self._check(rc, "vm_isa_assert_irq")
 
     def isa_deassert_irq(self, atpic_irq: int, ioapic_irq: int = -1) -> None:
-        """Lower what isa_assert_irq() raised."""
+        """Lower what isa_assert_irq() raised.  EINVAL: no such line or pin."""
         rc = lib.vm_isa_deassert_irq(self.ctx, atpic_irq, ioapic_irq)
         self._check(rc, "vm_isa_deassert_irq")
 
     def isa_pulse_irq(self, atpic_irq: int, ioapic_irq: int = -1) -> None:
-        """Raise and lower a line of the 8259 pair."""
+        """Raise and lower a line, and a pin.  EINVAL: no such line or pin."""
         rc = lib.vm_isa_pulse_irq(self.ctx, atpic_irq, ioapic_irq)
         self._check(rc, "vm_isa_pulse_irq")
 
     def isa_set_irq_trigger(self, atpic_irq: int, *, level: bool) -> None:
-        """Make a line of the 8259 pair level triggered, or edge triggered."""
+        """Make a line of the 8259 pair level triggered, or edge triggered.
+
+        EINVAL: no such line, or one of 0, 1, 2, 8 and 13, which are always edge.
+        """
         trigger = lib.LEVEL_TRIGGER if level else lib.EDGE_TRIGGER
         rc = lib.vm_isa_set_irq_trigger(self.ctx, atpic_irq, trigger)
         self._check(rc, "vm_isa_set_irq_trigger")
@@ -483,17 +562,26 @@ class VM(PassthruCalls):
     # ---- clock and chips ----
 
     def rtc_write(self, offset: int, value: int) -> None:
-        """Write the byte of the clock's NVRAM at `offset`, 14 to 127."""
+        """Write the byte of the clock's NVRAM at `offset`, 14 to 127.
+
+        EINVAL: elsewhere, or at 50, the century.
+        """
         self._check(lib.vm_rtc_write(self.ctx, offset, value), "vm_rtc_write")
 
     def rtc_read(self, offset: int) -> int:
-        """Return the byte of the clock's memory at `offset`, 0 to 127."""
+        """Return the byte of the clock's memory at `offset`, 0 to 127.
+
+        EINVAL: elsewhere.
+        """
         value = ffi.new("uint8_t *")
         self._check(lib.vm_rtc_read(self.ctx, offset, value), "vm_rtc_read")
         return int(value[0])
 
     def rtc_settime(self, secs: int) -> None:
-        """Set the guest's clock to `secs` after 1970-01-01."""
+        """Set the guest's clock to `secs` after 1970-01-01.
+
+        EINVAL: not in the years 0 to 9999.
+        """
         self._check(lib.vm_rtc_settime(self.ctx, secs), "vm_rtc_settime")
 
     def rtc_gettime(self) -> int:
@@ -503,23 +591,42 @@ class VM(PassthruCalls):
         return int(secs[0])
 
     def pmtmr_set_location(self, port: int) -> None:
-        """Move the ACPI PM timer to I/O port `port`."""
+        """Move the ACPI PM timer to I/O port `port`.  EINVAL: a chip is there."""
         rc = lib.vm_pmtmr_set_location(self.ctx, port)
         self._check(rc, "vm_pmtmr_set_location")
 
     def get_hpet_capabilities(self) -> int:
-        """Return the low word of the HPET's capability register."""
+        """Return the low word of the HPET's capability register.
+
+        Revision 7:0, timers less one 12:8, vendor 31:16.
+        """
         value = ffi.new("uint32_t *")
         rc = lib.vm_get_hpet_capabilities(self.ctx, value)
         self._check(rc, "vm_get_hpet_capabilities")
         return int(value[0])
 
     def get_stat_desc(self, index: int) -> str | None:
-        """Return what counter `index` counts, None past the last."""
+        """Return what counter `index` counts, None where there is none.
+
+        They are numbered from 0 without gaps, in the order of VCPU.get_stats().
+        """
         text = lib.vm_get_stat_desc(self.ctx, index)
+        if not text and ffi.errno != _EINVAL:
+            raise last_error("vm_get_stat_desc", self._name)
         return ffi.string(text).decode() if text else None
 
     # ---- state ----
+
+    def snapshot_req(self) -> None:
+        """Take a snapshot.  ENOTSUP, in words: this version has none."""
+        rc = lib.vm_snapshot_req(self.ctx, ffi.NULL)
+        if rc != 0:
+            raise last_error("vm_snapshot_req", self._name, _open_detail())
+
+    def restore_time(self) -> None:
+        """Set the clocks of a restored VM.  ENOTSUP, in words: as above."""
+        if lib.vm_restore_time(self.ctx) != 0:
+            raise last_error("vm_restore_time", self._name, _open_detail())
 
     def data_read(
         self, kind: StateClass, vcpuid: int = -1, version: int = 1, room: int = 8192
@@ -535,10 +642,19 @@ class VM(PassthruCalls):
     def data_write(
         self, kind: StateClass, data: bytes, vcpuid: int = -1, version: int = 1
     ) -> None:
-        """Replace a section of the VM's state."""
+        """Replace a section of the VM's state by what data_read() returned.
+
+        EINVAL: no such class or version, or not its form.
+        """
         buffer = ffi.from_buffer("unsigned char[]", data)
         rc = lib.vm_data_write(self.ctx, vcpuid, kind, version, buffer, len(data))
         self._check(rc, "vm_data_write")
+
+
+def create(name: str) -> None:
+    """Make the VM `name` without opening it; errors as VM.create()."""
+    if lib.vm_create(_encode(name, "vm_create")) != 0:
+        raise last_error("vm_create", name, _open_detail())
 
 
 def set_backend(name: str) -> None:
@@ -560,8 +676,12 @@ def set_translate(on: bool) -> None:
 def get_ioctls() -> list[int]:
     """Return the numbers of all calls that a VM's owner answers."""
     count = ffi.new("size_t *")
-    numbers = lib.vm_get_ioctls(count)
-    return list(ffi.unpack(numbers, count[0]))
+    lib.vm_get_ioctls(count)
+    numbers = lib.vm_get_ioctls(ffi.NULL)
+    try:
+        return list(ffi.unpack(numbers, count[0]))
+    finally:
+        lib.free(numbers)
 
 
 def _encode(name: str, operation: str) -> bytes:

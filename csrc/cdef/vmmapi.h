@@ -8,6 +8,24 @@ enum vm_mmap_style { VM_MMAP_NONE, VM_MMAP_ALL, VM_MMAP_SPARSE, ... };
 
 #define VM_MEM_F_INCORE ...
 #define VM_MEM_F_WIRED ...
+#define VM_MEMMAP_F_WIRED ...
+#define VM_MEMMAP_F_IOMMU ...
+
+enum vm_cpu_mode {
+	CPU_MODE_REAL,
+	CPU_MODE_PROTECTED,
+	CPU_MODE_COMPATIBILITY,
+	CPU_MODE_64BIT,
+	...
+};
+enum vm_paging_mode {
+	PAGING_MODE_FLAT,
+	PAGING_MODE_32,
+	PAGING_MODE_PAE,
+	PAGING_MODE_64,
+	PAGING_MODE_64_LA57,
+	...
+};
 
 enum vm_mem_policy {
 	VM_MEM_FIRST_TOUCH,
@@ -45,12 +63,16 @@ struct vmctx *vm_open(const char *name);
 struct vmctx *vm_openf(const char *name, int flags);
 void vm_close(struct vmctx *ctx);
 void vm_destroy(struct vmctx *ctx); /* also closes */
+/* Ours: end the VM and free its name now; ctx and its memory stay. */
+int vm_unlink(struct vmctx *ctx);
 int vm_reinit(struct vmctx *ctx);
 int vm_suspend(struct vmctx *ctx, enum vm_suspend_how how);
 int vm_limit_rights(struct vmctx *ctx);
 const char *vm_get_name(struct vmctx *ctx);
 int vm_get_device_fd(struct vmctx *ctx);
+/* len NULL: a copy for the caller to free; else only their number. */
 const uint32_t *vm_get_ioctls(size_t *len);
+void free(void *);
 /* Ours: true when this process owns the VM; the backend's name. */
 bool vm_is_owner(struct vmctx *ctx);
 const char *vm_get_backend(struct vmctx *ctx);
@@ -110,8 +132,10 @@ int vm_setup_memory(struct vmctx *ctx, size_t len, enum vm_mmap_style style);
 /* Parts of one segment, in their order; the owner's call. */
 int vm_setup_memory_domains(struct vmctx *ctx, enum vm_mmap_style style,
     const struct vm_mem_domain *domains, int ndomains);
-/* Host pointer to [gpa, gpa+len), or NULL.  RAM and devmem. */
+/* Host pointer to [gpa, gpa+len), or NULL: all of it is system memory. */
 void *vm_map_gpa(struct vmctx *ctx, vm_paddr_t gpa, size_t len);
+/* Ours: the same, but for devmem as well, whatever the guest may do there. */
+void *vm_map_devmem(struct vmctx *ctx, vm_paddr_t gpa, size_t len);
 /* The device wrote there (DMA): decoded code in it is void. */
 void vm_dirty_gpa(struct vmctx *ctx, vm_paddr_t gpa, size_t len);
 vm_paddr_t vm_rev_map_gpa(struct vmctx *ctx, void *addr);
@@ -170,6 +194,8 @@ int vm_inject_exception(struct vcpu *vcpu, int vector, int errcode_valid,
 int vm_inject_nmi(struct vcpu *vcpu);
 int vm_lapic_irq(struct vcpu *vcpu, int vector);
 int vm_lapic_local_irq(struct vcpu *vcpu, int lvt);
+/* Ours, for a vcpuid of -1: of all active vCPUs. */
+int vm_lapic_local_irq_all(struct vmctx *ctx, int lvt);
 int vm_lapic_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg);
 int vm_raise_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg, int bus,
     int slot, int func);
@@ -204,6 +230,11 @@ int vm_rtc_read(struct vmctx *ctx, int offset, uint8_t *value);
 int vm_rtc_settime(struct vmctx *ctx, int64_t secs);
 int vm_rtc_gettime(struct vmctx *ctx, int64_t *secs);
 int vm_pmtmr_set_location(struct vmctx *ctx, uint16_t ioport);
+
+/* ---- snapshots: not built, ENOTSUP ---- */
+struct vm_snapshot_meta;
+int vm_snapshot_req(struct vmctx *ctx, struct vm_snapshot_meta *meta);
+int vm_restore_time(struct vmctx *ctx);
 
 /* ---- devices of the host ---- */
 int vm_assign_pptdev(struct vmctx *ctx, int bus, int slot, int func);

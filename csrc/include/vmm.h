@@ -18,6 +18,7 @@
 
 #include "vmm_cap.h"
 #include "vmm_exit.h"
+#include "vmm_mem.h"
 #include "vmm_regs.h"
 
 struct vm;
@@ -102,6 +103,11 @@ struct vmm_ops {
 	 * ENOENT: the page is not there (x2APIC mode, or switched off). */
 	int (*lapic_mmio)(
 	    void *vcpui, uint64_t off, bool write, uint64_t *val, int bytes);
+	/* Entry APIC_LVT_* of the local vector table fires, if not masked. */
+	int (*lapic_lvt)(void *vcpui, int lvt);
+	/* Optional: the vCPU's CPUID may say something else now.  An errno:
+	 * the processor goes on with what it said before. */
+	int (*cpuid_changed)(void *vcpui);
 	/* The IOAPIC's redirection entries changed (KVM routes EOIs by it). */
 	void (*ioapic_changed)(void *vmi);
 	/*
@@ -299,16 +305,8 @@ int vmm_intr_pending(struct vcpu *vcpu);
 void vmm_intr_accepted(struct vcpu *vcpu, int vector);
 
 /* ---- guest memory (vmm_mem.c) ---- */
-#define VM_SYSMEM 0
-#define VM_BOOTROM 1
-#define VM_FRAMEBUFFER 2
 #define VM_MAX_MEMSEGS 16
-#define VM_PROT_READ 1
-#define VM_PROT_WRITE 2
-#define VM_PROT_EXEC 4
-#define VM_PROT_ALL 7
 int vmm_alloc_memseg(struct vm *vm, int segid, size_t len, const char *name);
-void vmm_free_memseg(struct vm *vm, int segid);
 /* EINVAL past the last id; name "" is system memory; fd of the segment. */
 int vmm_get_memseg(
     struct vm *vm, int segid, size_t *len, char *name, size_t namesz, int *fd);
@@ -322,6 +320,7 @@ int vmm_mmap_getnext(struct vm *vm, vm_paddr_t *gpa, int *segid, int64_t *off,
 /* Host address of [gpa, gpa+len), NULL unless wholly inside one mapping
  * that allows prot.  The only way from a gpa to a pointer on this floor. */
 void *vmm_gpa2hva(struct vm *vm, vm_paddr_t gpa, size_t len, int prot);
+void *vmm_gpa2sysmem(struct vm *vm, vm_paddr_t gpa, size_t len);
 vm_paddr_t vmm_sysmem_maxaddr(struct vm *vm);
 /* Copy to or from guest memory, page by page; EFAULT outside of it. */
 int vmm_gpa_read(struct vm *vm, vm_paddr_t gpa, void *buf, size_t len);
@@ -336,19 +335,6 @@ void vmm_set_write_hook(struct vm *vm,
     void (*hook)(void *arg, vm_paddr_t gpa, size_t len), void *arg);
 
 /* Guest paging state and the walk (vie_paging.c). */
-enum vm_cpu_mode {
-	CPU_MODE_REAL,
-	CPU_MODE_PROTECTED,
-	CPU_MODE_COMPATIBILITY,
-	CPU_MODE_64BIT
-};
-enum vm_paging_mode {
-	PAGING_MODE_FLAT,
-	PAGING_MODE_32,
-	PAGING_MODE_PAE,
-	PAGING_MODE_64,
-	PAGING_MODE_64_LA57
-};
 struct vm_guest_paging {
 	uint64_t cr3;
 	int32_t cpl;
@@ -356,7 +342,9 @@ struct vm_guest_paging {
 	int32_t paging_mode; /* enum vm_paging_mode */
 	int32_t pad;
 };
-/* 0: *gpa valid; *is_fault set: #PF injected when inject is true. */
+/* 0: *gpa valid, or *is_fault set: the guest gets #PF (or #GP) when inject is
+ * true.  EFAULT: tables outside of memory; EBUSY: an exception waits already.
+ */
 int vmm_gla2gpa(struct vcpu *vcpu, const struct vm_guest_paging *paging,
     uint64_t gla, int prot, uint64_t *gpa, int *is_fault, bool inject);
 

@@ -393,6 +393,8 @@ int vmm_dir_dead_owner(struct vmm_dir *dir);
 /* From here a sudden death is noticed (serving: and ctl is answered). */
 int vmm_dir_mark(struct vmm_dir *dir, bool serving);
 int vmm_dir_unmark(struct vmm_dir *dir);
+/* The VM ends with its owner, however that goes. */
+int vmm_dir_mark_once(struct vmm_dir *dir);
 int vmm_dir_load(struct vmm_dir *dir, struct vm *vm);
 int vmm_dir_save(struct vmm_dir *dir, struct vm *vm);
 int vmm_attach_dir(struct vm *vm, struct vmm_dir *dir);

@@ -18,6 +18,7 @@
 #include "vmm_class.h"
 #include "vmm_eventfd.h"
 #include "vmm_exit.h"
+#include "vmm_mem.h"
 #include "vmm_regs.h"
 
 #define VMMAPI_VERSION 0300
@@ -26,9 +27,6 @@ struct vmctx;
 struct vcpu;
 
 enum vm_mmap_style { VM_MMAP_NONE, VM_MMAP_ALL, VM_MMAP_SPARSE };
-
-#define VM_MEM_F_INCORE 0x01
-#define VM_MEM_F_WIRED 0x02
 
 /* A part of guest memory and the nodes of the host that it comes from. */
 enum vm_mem_policy { VM_MEM_FIRST_TOUCH, VM_MEM_ROUND_ROBIN, VM_MEM_PREFER };
@@ -47,27 +45,21 @@ struct vm_mem_domain {
 #define VM_LOWMEM_LIMIT (3UL << 30)
 #define VM_HIGHMEM_BASE (4UL << 30)
 
-#ifndef VM_SYSMEM
-#define VM_SYSMEM 0
-#define VM_BOOTROM 1
-#define VM_FRAMEBUFFER 2
-#define VM_PROT_READ 1
-#define VM_PROT_WRITE 2
-#define VM_PROT_EXEC 4
-#define VM_PROT_ALL 7
-#endif
-
 /* ---- lifetime ---- */
 int vm_create(const char *name);
 struct vmctx *vm_open(const char *name);
 struct vmctx *vm_openf(const char *name, int flags);
 void vm_close(struct vmctx *ctx);
 void vm_destroy(struct vmctx *ctx); /* also closes */
+/* Ours: end the VM and free its name now; ctx and its memory stay till
+ * vm_close(). */
+int vm_unlink(struct vmctx *ctx);
 int vm_reinit(struct vmctx *ctx);
 int vm_suspend(struct vmctx *ctx, enum vm_suspend_how how);
 int vm_limit_rights(struct vmctx *ctx);
 const char *vm_get_name(struct vmctx *ctx);
 int vm_get_device_fd(struct vmctx *ctx);
+/* len NULL: a copy for the caller to free; else only their number. */
 const uint32_t *vm_get_ioctls(size_t *len);
 /* Ours: true when this process owns the VM; the backend's name. */
 bool vm_is_owner(struct vmctx *ctx);
@@ -129,8 +121,11 @@ int vm_setup_memory(struct vmctx *ctx, size_t len, enum vm_mmap_style style);
 /* Parts of one segment, in their order; the owner's call. */
 int vm_setup_memory_domains(struct vmctx *ctx, enum vm_mmap_style style,
     const struct vm_mem_domain *domains, int ndomains);
-/* Host pointer to [gpa, gpa+len), or NULL.  RAM and devmem. */
+/* Host pointer to [gpa, gpa+len), or NULL: all of it is system memory. */
 void *vm_map_gpa(struct vmctx *ctx, vm_paddr_t gpa, size_t len);
+/* Ours: the same, but for devmem as well, whatever the guest may do there; for
+ * debuggers, not for devices. */
+void *vm_map_devmem(struct vmctx *ctx, vm_paddr_t gpa, size_t len);
 /* The device wrote there (DMA): decoded code in it is void. */
 void vm_dirty_gpa(struct vmctx *ctx, vm_paddr_t gpa, size_t len);
 vm_paddr_t vm_rev_map_gpa(struct vmctx *ctx, void *addr);
@@ -194,6 +189,8 @@ int vm_inject_exception(struct vcpu *vcpu, int vector, int errcode_valid,
 int vm_inject_nmi(struct vcpu *vcpu);
 int vm_lapic_irq(struct vcpu *vcpu, int vector);
 int vm_lapic_local_irq(struct vcpu *vcpu, int lvt);
+/* Ours, for a vcpuid of -1: of all active vCPUs. */
+int vm_lapic_local_irq_all(struct vmctx *ctx, int lvt);
 int vm_lapic_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg);
 /*
  * Ours.  Event descriptors that the processor itself counts on, and sends
@@ -239,6 +236,12 @@ int vm_rtc_read(struct vmctx *ctx, int offset, uint8_t *value);
 int vm_rtc_settime(struct vmctx *ctx, int64_t secs);
 int vm_rtc_gettime(struct vmctx *ctx, int64_t *secs);
 int vm_pmtmr_set_location(struct vmctx *ctx, uint16_t ioport);
+
+/* ---- snapshots ---- */
+/* Not built: both say ENOTSUP and why (vm_open_error()). */
+struct vm_snapshot_meta;
+int vm_snapshot_req(struct vmctx *ctx, struct vm_snapshot_meta *meta);
+int vm_restore_time(struct vmctx *ctx);
 
 /* ---- devices of the host ---- */
 int vm_assign_pptdev(struct vmctx *ctx, int bus, int slot, int func);

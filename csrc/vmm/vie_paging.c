@@ -54,6 +54,20 @@ struct walk {
 /* Outcomes of a step. */
 enum { WALK_OK = 0, WALK_FAULT = -1, WALK_AGAIN = -2 };
 
+/* CR2 stays with an exception that waits already: EBUSY then. */
+static int
+fault(struct walk *w, int vector, uint32_t code)
+{
+	int error;
+
+	if (!w->inject)
+		return (WALK_FAULT);
+	error = vmm_inject_exception(w->vcpu, vector, true, code, true);
+	if (error == 0 && vector == IDT_PF)
+		error = vmm_set_register(w->vcpu, VM_REG_GUEST_CR2, w->gla);
+	return (error != 0 ? error : WALK_FAULT);
+}
+
 static int
 page_fault(struct walk *w, uint32_t why)
 {
@@ -67,11 +81,7 @@ page_fault(struct walk *w, uint32_t why)
 	if ((w->prot & VM_PROT_EXEC) != 0 &&
 	    ((w->efer & EFER_NXE) != 0 || (w->cr4 & CR4_SMEP) != 0))
 		code |= PGEX_I;
-	if (w->inject) {
-		vmm_set_register(w->vcpu, VM_REG_GUEST_CR2, w->gla);
-		vmm_inject_exception(w->vcpu, IDT_PF, true, code, true);
-	}
-	return (WALK_FAULT);
+	return (fault(w, IDT_PF, code));
 }
 
 static void
@@ -232,12 +242,8 @@ walk(struct walk *w)
 	case PAGING_MODE_64:
 	case PAGING_MODE_64_LA57:
 		bits = paging->paging_mode == PAGING_MODE_64 ? 48 : 57;
-		if (!canonical(w->gla, bits)) {
-			if (w->inject)
-				vmm_inject_exception(
-				    w->vcpu, IDT_GP, true, 0, true);
-			return (WALK_FAULT);
-		}
+		if (!canonical(w->gla, bits))
+			return (fault(w, IDT_GP, 0));
 		return (walk_64(w, bits - 9, paging->cr3 & PG_FRAME));
 	default:
 		return (EINVAL);
@@ -274,7 +280,8 @@ vmm_gla2gpa(struct vcpu *vcpu, const struct vm_guest_paging *paging,
 	}
 	if (rc == WALK_AGAIN)
 		return (EAGAIN);
-	*gpa = w.gpa;
+	if (rc == WALK_OK)
+		*gpa = w.gpa;
 	return (rc);
 }
 

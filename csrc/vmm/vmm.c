@@ -434,6 +434,9 @@ vmm_reinit(struct vm *vm)
 			continue;
 		atomic_fetch_and(
 		    &vcpu->pending, ~(VCPU_EV_SUSPEND | VCPU_EV_DEBUG));
+		/* What the processor counts itself is counted up to here. */
+		if (vm->ops->stats != NULL)
+			vm->ops->stats(vcpu->cookie);
 		for (int s = 0; s < MAX_VMM_STAT_ELEMS; s++)
 			atomic_store(&vcpu->stats[s], 0);
 		vmm_vcpu_reset(vcpu, false);

@@ -173,19 +173,20 @@ static int
 ioc_lapic_irq(struct vm *vm, void *arg)
 {
 	struct vm_lapic_irq *a = arg;
-	struct vcpu *vcpu = vmm_vcpu(vm, a->vcpuid);
+	struct vcpu *vcpu = vmm_alloc_vcpu_held(vm, a->vcpuid);
 
-	return (vcpu == NULL ? EINVAL : lapic_set_intr(vcpu, a->vector, false));
+	return (vcpu == NULL ? errno : lapic_set_intr(vcpu, a->vector, false));
 }
 
 static int
 ioc_lapic_local_irq(struct vm *vm, void *arg)
 {
 	struct vm_lapic_irq *a = arg;
-	struct vcpu *vcpu = vmm_vcpu(vm, a->vcpuid);
+	struct vcpu *vcpu = NULL;
 
-	if (vcpu == NULL && a->vcpuid != -1)
-		return (EINVAL);
+	if (a->vcpuid != -1 &&
+	    (vcpu = vmm_alloc_vcpu_held(vm, a->vcpuid)) == NULL)
+		return (errno);
 	return (lapic_set_local_intr(vm, vcpu, a->vector));
 }
 
@@ -201,9 +202,9 @@ static int
 ioc_inject_nmi(struct vm *vm, void *arg)
 {
 	struct vm_vcpuid *a = arg;
-	struct vcpu *vcpu = vmm_vcpu(vm, a->vcpuid);
+	struct vcpu *vcpu = vmm_alloc_vcpu_held(vm, a->vcpuid);
 
-	return (vcpu == NULL ? EINVAL : vmm_inject_nmi(vcpu));
+	return (vcpu == NULL ? errno : vmm_inject_nmi(vcpu));
 }
 
 static int
@@ -468,7 +469,7 @@ ioc_memory_written(struct vm *vm, void *arg)
 static int
 ioc_set_memflags(struct vm *vm, void *arg)
 {
-	vm->memflags = (int)((struct vm_word *)arg)->value;
+	vmm_set_memflags(vm, (int)((struct vm_word *)arg)->value);
 	return (0);
 }
 
@@ -638,7 +639,8 @@ static const struct vmm_ioctl table[] = {
 	    ioc_pptdev_bar),
 	IOC(VM_PPTDEV_RW, struct vm_pptdev_rw, LOCK_READ_HOLD, GET,
 	    ioc_pptdev_rw),
-	IOC(VM_SET_MEMFLAGS, struct vm_word, LOCK_NONE, SET, ioc_set_memflags),
+	IOC(VM_SET_MEMFLAGS, struct vm_word, LOCK_WRITE_HOLD, SET,
+	    ioc_set_memflags),
 	IOC(VM_GET_MEMFLAGS, struct vm_word, LOCK_NONE, GET, ioc_get_memflags),
 };
 

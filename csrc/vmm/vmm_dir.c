@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -263,7 +264,7 @@ vmm_dir_save(struct vmm_dir *dir, struct vm *vm)
 	return (error);
 }
 
-/* ---- making and removing ---- */
+/* ---- removing ---- */
 
 /* Removes everything in a directory and the directory. */
 static void
@@ -293,48 +294,45 @@ remove_tree(int rootfd, const char *name)
 	unlinkat(rootfd, name, AT_REMOVEDIR);
 }
 
-int
-vmm_dir_create(const char *name)
+/* Was it left behind by a process that was killed while it made or removed a
+ * VM?  Whoever is at it holds the lock. */
+static bool
+is_left_aside(int rootfd, const char *name)
 {
-	char root[PATH_MAX], tmp[64];
-	int dirfd, error, fd, rootfd;
+	char path[NAME_MAX + 8];
+	bool left;
+	int fd, pid;
 
-	if ((error = vmm_dir_check_name(name)) != 0 ||
-	    (error = open_root(&rootfd, root, sizeof(root))) != 0)
-		return (error);
-	/* It is made aside and appears complete, or not at all. */
-	snprintf(tmp, sizeof(tmp), "..new.%d.%lx", getpid(),
-	    (unsigned long)pthread_self());
-	if (faccessat(rootfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		error = EEXIST;
-	else if (mkdirat(rootfd, tmp, 0700) != 0)
-		error = errno;
-	if (error != 0)
-		goto out;
-	dirfd = openat(rootfd, tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	fd = dirfd < 0 ? -1
-		       : openat(dirfd, "lock",
-			     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if ((sscanf(name, "..new.%d.", &pid) != 1 &&
+		sscanf(name, "..old.%d.", &pid) != 1) ||
+	    pid <= 0 || kill(pid, 0) == 0 || errno != ESRCH)
+		return (false);
+	snprintf(path, sizeof(path), "%s/lock", name);
+	fd = openat(rootfd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		error = errno;
-	else
-		error = write_state(dirfd, NULL, 0);
-	if (fd >= 0)
-		close(fd);
-	if (dirfd >= 0)
-		close(dirfd);
-	if (error == 0 &&
-	    renameat2(rootfd, tmp, rootfd, name, RENAME_NOREPLACE) != 0)
-		error = errno;
-	if (error != 0)
-		remove_tree(rootfd, tmp);
-out:
-	if (error == EEXIST)
-		vmm_set_error("there is a VM of this name");
-	else if (error != 0)
-		vmm_set_error("%s/%s: %s", root, name, strerror(error));
-	close(rootfd);
-	return (error);
+		return (errno == ENOENT);
+	left = flock(fd, LOCK_EX | LOCK_NB) == 0;
+	close(fd);
+	return (left);
+}
+
+static void
+collect_aside(int rootfd)
+{
+	struct dirent *de;
+	DIR *d;
+	int fd;
+
+	fd = openat(rootfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || (d = fdopendir(fd)) == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while ((de = readdir(d)) != NULL)
+		if (is_left_aside(rootfd, de->d_name))
+			remove_tree(rootfd, de->d_name);
+	closedir(d);
 }
 
 int
@@ -352,6 +350,7 @@ vmm_dir_remove(struct vmm_dir *dir)
 			remove_tree(dir->rootfd, aside);
 		else
 			remove_tree(dir->rootfd, dir->name);
+		collect_aside(dir->rootfd);
 	}
 	pthread_mutex_unlock(&dir->mtx);
 	vmm_shm_collect();
@@ -372,37 +371,49 @@ vmm_dir_fd(struct vmm_dir *dir)
 
 /* ---- opening ---- */
 
-/* What the lock file says: "PID run\n", "PID serve\n", or nothing. */
+/*
+ * What the lock file says: "PID run\n", "PID serve\n", or nothing; and a third
+ * word, "once", for a VM that is to end with its owner.
+ */
 static int
-read_mark(int lockfd, bool *serving)
+read_mark(int lockfd, bool *serving, bool *once)
 {
-	char buf[32], word[8];
+	char buf[40], word[8], last[8] = "";
 	ssize_t n;
 	int pid;
 
-	*serving = false;
+	*serving = *once = false;
 	n = pread(lockfd, buf, sizeof(buf) - 1, 0);
 	if (n <= 0)
 		return (0);
 	buf[n] = '\0';
-	if (sscanf(buf, "%d %7s", &pid, word) != 2 || pid <= 0)
+	if (sscanf(buf, "%d %7s %7s", &pid, word, last) < 2 || pid <= 0)
 		return (0);
 	*serving = strcmp(word, "serve") == 0;
+	*once = strcmp(last, "once") == 0;
 	return (pid);
 }
 
 int
 vmm_dir_mark(struct vmm_dir *dir, bool serving)
 {
-	char buf[32];
+	char buf[40];
 	int n;
 
-	n = snprintf(
-	    buf, sizeof(buf), "%d %s\n", getpid(), serving ? "serve" : "run");
+	n = snprintf(buf, sizeof(buf), "%d %s%s\n", getpid(),
+	    serving ? "serve" : "run", dir->once ? " once" : "");
 	if (ftruncate(dir->lockfd, 0) != 0 ||
 	    pwrite(dir->lockfd, buf, (size_t)n, 0) != n)
 		return (errno);
 	return (0);
+}
+
+/* Whoever finds it without its owner ends the VM. */
+int
+vmm_dir_mark_once(struct vmm_dir *dir)
+{
+	dir->once = true;
+	return (vmm_dir_mark(dir, false));
 }
 
 int
@@ -453,7 +464,7 @@ acquire(struct vmm_dir *dir, bool must_own, int *peer)
 	const struct timespec nap = { 0, 2000000 };
 	int64_t deadline = now_ms() + OPEN_WAIT_MS;
 	struct stat st;
-	bool serving;
+	bool once, serving;
 	int pid;
 
 	for (;;) {
@@ -461,12 +472,16 @@ acquire(struct vmm_dir *dir, bool must_own, int *peer)
 			/* It may have been destroyed while we waited. */
 			if (fstat(dir->lockfd, &st) != 0 || st.st_nlink == 0)
 				return (ENOENT);
-			dir->dead_owner = read_mark(dir->lockfd, &serving);
-			return (0);
+			dir->dead_owner =
+			    read_mark(dir->lockfd, &serving, &once);
+			if (!once)
+				return (0);
+			(void)vmm_dir_remove(dir);
+			return (ENOENT);
 		}
 		if (errno != EWOULDBLOCK)
 			return (errno);
-		pid = read_mark(dir->lockfd, &serving);
+		pid = read_mark(dir->lockfd, &serving, &once);
 		if (serving && must_own) {
 			vmm_set_error("process %d runs this VM", pid);
 			return (EBUSY);
@@ -484,15 +499,14 @@ acquire(struct vmm_dir *dir, bool must_own, int *peer)
 	}
 }
 
-int
-vmm_dir_open(
-    const char *name, bool must_own, struct vmm_dir **retdir, int *peer)
+/* The directory and its lock's descriptor; nothing is locked. */
+static int
+open_dir(const char *name, struct vmm_dir **retdir)
 {
 	char root[PATH_MAX];
 	struct vmm_dir *dir;
 	int error;
 
-	*peer = -1;
 	if ((error = vmm_dir_check_name(name)) != 0)
 		return (error);
 	dir = calloc(1, sizeof(*dir));
@@ -513,14 +527,106 @@ vmm_dir_open(
 			vmm_set_error("%s/%s: %s", root, name, strerror(error));
 		}
 	}
-	if (error == 0)
-		error = acquire(dir, must_own, peer);
 	if (error != 0) {
 		vmm_dir_close(dir);
 		return (error);
 	}
 	*retdir = dir;
 	return (0);
+}
+
+int
+vmm_dir_open(
+    const char *name, bool must_own, struct vmm_dir **retdir, int *peer)
+{
+	struct vmm_dir *dir;
+	int error;
+
+	*peer = -1;
+	if ((error = open_dir(name, &dir)) != 0)
+		return (error);
+	error = acquire(dir, must_own, peer);
+	if (error == 0)
+		*retdir = dir;
+	else
+		vmm_dir_close(dir);
+	return (error);
+}
+
+/* Removes a VM that should have ended with its owner. */
+static bool
+collect_once(const char *name)
+{
+	struct vmm_dir *dir;
+	bool once = false, serving;
+
+	if (open_dir(name, &dir) != 0)
+		return (false);
+	if (flock(dir->lockfd, LOCK_EX | LOCK_NB) == 0)
+		(void)read_mark(dir->lockfd, &serving, &once);
+	if (once)
+		(void)vmm_dir_remove(dir);
+	vmm_dir_close(dir);
+	return (once);
+}
+
+/* ---- making ---- */
+
+static int
+create_dir(const char *name)
+{
+	char root[PATH_MAX], tmp[64];
+	int dirfd, error, fd, rootfd;
+
+	if ((error = vmm_dir_check_name(name)) != 0 ||
+	    (error = open_root(&rootfd, root, sizeof(root))) != 0)
+		return (error);
+	/* It is made aside and appears complete, or not at all. */
+	snprintf(tmp, sizeof(tmp), "..new.%d.%lx", getpid(),
+	    (unsigned long)pthread_self());
+	if (faccessat(rootfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		error = EEXIST;
+	else if (mkdirat(rootfd, tmp, 0700) != 0)
+		error = errno;
+	if (error != 0)
+		goto out;
+	dirfd = openat(rootfd, tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = dirfd < 0 ? -1
+		       : openat(dirfd, "lock",
+			     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		error = errno;
+	else
+		error = flock(fd, LOCK_EX | LOCK_NB) != 0
+		    ? errno
+		    : write_state(dirfd, NULL, 0);
+	if (dirfd >= 0)
+		close(dirfd);
+	if (error == 0 &&
+	    renameat2(rootfd, tmp, rootfd, name, RENAME_NOREPLACE) != 0)
+		error = errno;
+	if (error != 0)
+		remove_tree(rootfd, tmp);
+	if (fd >= 0)
+		close(fd);
+	collect_aside(rootfd);
+out:
+	if (error == EEXIST)
+		vmm_set_error("there is a VM of this name");
+	else if (error != 0)
+		vmm_set_error("%s/%s: %s", root, name, strerror(error));
+	close(rootfd);
+	return (error);
+}
+
+int
+vmm_dir_create(const char *name)
+{
+	int error = create_dir(name);
+
+	if (error == EEXIST && collect_once(name))
+		error = create_dir(name);
+	return (error);
 }
 
 /* Lets the lock go. */

@@ -17,6 +17,7 @@ struct vmm_dir {
 	int fd;
 	int lockfd;
 	int dead_owner;
+	bool once; /* it goes with its owner */
 	bool removed;
 	pthread_mutex_t mtx; /* removal */
 };
@@ -32,7 +33,7 @@ void vmm_shm_name(
     char *buf, size_t size, const struct stat *st, const char *entry);
 void vmm_shm_hold(int fd);
 void vmm_shm_origin(int shmfd, int dirfd, const struct stat *st);
-void vmm_shm_forget(int dirfd);
+void vmm_shm_forget(int vmfd);
 /* Remove what VMs left whose directories were removed by hand. */
 void vmm_shm_collect(void);
 

@@ -48,18 +48,19 @@ lapic_set_intr(struct vcpu *vcpu, int vector, bool level)
 	return (0);
 }
 
-/* A processor's own local APIC has no pins to pull from here: do what they
- * are wired for, ExtINT on LINT0 and NMI on LINT1. */
 static int
 trigger_lvt(struct vcpu *vcpu, int lvt)
 {
+	int error;
+
 	if (vcpu->vlapic != NULL)
 		return (vlapic_trigger_lvt(vcpu->vlapic, lvt));
-	if (lvt == APIC_LVT_LINT1)
-		return (vmm_inject_nmi(vcpu));
-	if (lvt == APIC_LVT_LINT0)
-		return (vcpu->vcpuid == 0 ? vmm_inject_extint(vcpu) : 0);
-	return (EINVAL);
+	/* The processor tells of its own only while it stands. */
+	if ((error = vcpu_lock_one(vcpu)) != 0)
+		return (error);
+	error = vcpu->vm->ops->lapic_lvt(vcpu->cookie, lvt);
+	vcpu_unlock_one(vcpu);
+	return (error);
 }
 
 /* vcpu NULL: all that are active. */
@@ -88,11 +89,17 @@ vmm_get_x2apic_state(struct vcpu *vcpu, enum x2apic_state *state)
 	return (0);
 }
 
+/* A processor whose CPUID is fixed by its first run (KVM) shows a later change
+ * when the VM is opened again. */
 int
 vmm_set_x2apic_state(struct vcpu *vcpu, enum x2apic_state state)
 {
+	const struct vmm_ops *ops = vcpu->vm->ops;
+
 	if (state != X2APIC_DISABLED && state != X2APIC_ENABLED)
 		return (EINVAL);
 	vcpu->x2apic_state = state;
-	return (0);
+	if (vcpu->time_mark != 0 || ops->cpuid_changed == NULL)
+		return (0);
+	return (ops->cpuid_changed(vcpu->cookie));
 }

@@ -21,13 +21,6 @@
 #define VM_MTRR_VARS 8
 #define XSAVE_AREA_MAX 16384
 
-#define VM_MEMMAP_F_WIRED 0x01
-#define VM_MEMMAP_F_IOMMU 0x02 /* devices of the host reach it */
-
-/* Of vm->memflags, as libvmmapi has them. */
-#define VM_MEMFLAG_INCORE 0x01
-#define VM_MEMFLAG_WIRED 0x02
-
 struct vmm_dir;
 struct ppt_vm;
 
@@ -207,6 +200,8 @@ size_t vmm_mem_resident(struct vm *vm);
 /* Devices of the host shall reach all RAM, or no longer do. */
 int vmm_mem_iommu(struct vm *vm, bool on);
 bool vmm_mem_overlaps(struct vm *vm, vm_paddr_t gpa, size_t len);
+size_t vmm_mem_wired(struct vm *vm);
+void vmm_set_memflags(struct vm *vm, int flags);
 /* Brings back a segment whose file exists. */
 int vmm_attach_memseg(struct vm *vm, int segid, size_t len, const char *name);
 

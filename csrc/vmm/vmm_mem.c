@@ -5,8 +5,7 @@
  *
  * The map changes with all vCPUs frozen, but devices' threads may look at it
  * at any time: writers bump map_seq around a change, readers try again when
- * they saw one.  A segment stays mapped until the VM goes or is
- * reinitialised.
+ * they saw one.  A segment stays mapped until the VM goes.
  */
 #include <errno.h>
 #include <limits.h>
@@ -33,6 +32,15 @@ vmm_mem_init(struct vm *vm)
 
 /* ---- segments ---- */
 
+/* Is the segment a part of this process' core dumps? */
+static void
+seg_dumps(struct vm *vm, const struct mem_seg *seg)
+{
+	(void)madvise(seg->hva, seg->len,
+	    (vm->memflags & VM_MEM_F_INCORE) != 0 ? MADV_DODUMP
+						  : MADV_DONTDUMP);
+}
+
 static int
 seg_map(struct vm *vm, struct mem_seg *seg)
 {
@@ -54,16 +62,27 @@ seg_map(struct vm *vm, struct mem_seg *seg)
 	}
 	/* Hints: their failure changes nothing. */
 	(void)madvise(seg->hva, seg->len, MADV_HUGEPAGE);
-	if ((vm->memflags & VM_MEMFLAG_INCORE) == 0)
-		(void)madvise(seg->hva, seg->len, MADV_DONTDUMP);
-	if ((vm->memflags & VM_MEMFLAG_WIRED) != 0 &&
-	    mlock(seg->hva, seg->len) != 0) {
-		vmm_set_error(
-		    "guest memory cannot be wired: %s", strerror(errno));
-		munmap(base, seg->reserve_len);
-		return (ENOMEM);
-	}
+	seg_dumps(vm, seg);
 	return (0);
+}
+
+/* The caller has the VM's write hold.  Mappings are wired as they are made. */
+void
+vmm_set_memflags(struct vm *vm, int flags)
+{
+	vm->memflags = flags;
+	for (int i = 0; i < VM_MAX_MEMSEGS; i++)
+		if (vm->segs[i].len != 0)
+			seg_dumps(vm, &vm->segs[i]);
+}
+
+static int
+wire(uint8_t *hva, size_t len)
+{
+	if (mlock(hva, len) == 0)
+		return (0);
+	vmm_set_error("guest memory cannot be wired: %s", strerror(errno));
+	return (ENOMEM);
 }
 
 static int
@@ -160,22 +179,6 @@ seg_release(struct mem_seg *seg)
 	seg->len = 0;
 }
 
-void
-vmm_free_memseg(struct vm *vm, int segid)
-{
-	struct mem_seg *seg;
-
-	if (segid < 0 || segid >= VM_MAX_MEMSEGS)
-		return;
-	seg = &vm->segs[segid];
-	if (seg->len == 0)
-		return;
-	if (vm->dir != NULL)
-		vmm_dir_segment_remove(vm->dir, seg_file_name(seg->name));
-	seg_release(seg);
-	seg->name[0] = '\0';
-}
-
 int
 vmm_get_memseg(
     struct vm *vm, int segid, size_t *len, char *name, size_t namesz, int *fd)
@@ -214,7 +217,8 @@ vmm_mem_cleanup(struct vm *vm)
 	pthread_mutex_destroy(&vm->mem_mtx);
 }
 
-/* RAM stays where it is; device memory goes. */
+/* RAM stays where it is.  So do segments of devices, to which their users have
+ * pointers; but where the guest had put them is forgotten. */
 void
 vmm_mem_reinit(struct vm *vm)
 {
@@ -222,9 +226,6 @@ vmm_mem_reinit(struct vm *vm)
 		if (vm->maps[i].len != 0 &&
 		    vm->segs[vm->maps[i].segid].name[0] != '\0')
 			vmm_munmap_memseg(vm, vm->maps[i].gpa, vm->maps[i].len);
-	for (int i = 0; i < VM_MAX_MEMSEGS; i++)
-		if (vm->segs[i].name[0] != '\0')
-			vmm_free_memseg(vm, i);
 }
 
 size_t
@@ -236,6 +237,20 @@ vmm_mem_resident(struct vm *vm)
 	for (int i = 0; i < VM_MAX_MEMSEGS; i++)
 		if (vm->segs[i].len != 0 && fstat(vm->segs[i].fd, &st) == 0)
 			total += (size_t)st.st_blocks * 512;
+	return (total);
+}
+
+size_t
+vmm_mem_wired(struct vm *vm)
+{
+	size_t total = 0;
+
+	pthread_mutex_lock(&vm->mem_mtx);
+	for (int i = 0; i < VM_MAX_MEMMAPS; i++)
+		if (vm->maps[i].len != 0 &&
+		    (vm->maps[i].flags & VM_MEMMAP_F_WIRED) != 0)
+			total += vm->maps[i].len;
+	pthread_mutex_unlock(&vm->mem_mtx);
 	return (total);
 }
 
@@ -348,12 +363,15 @@ vmm_mmap_memseg(struct vm *vm, vm_paddr_t gpa, int segid, int64_t off,
 		}
 		if (gpa + len <= map->gpa || map->gpa + map->len <= gpa)
 			continue;
-		/* What is there already may be asked for again. */
-		error = map->gpa == gpa && map->len == len &&
-			map->segid == segid && map->off == off &&
-			map->prot == prot
-		    ? -1
-		    : EEXIST;
+		/* What is there already may be asked for again, or wired. */
+		if (map->gpa != gpa || map->len != len || map->segid != segid ||
+		    map->off != off || map->prot != prot)
+			error = EEXIST;
+		else if ((flags & ~map->flags) == 0 ||
+		    (error = wire(map->hva, len)) == 0) {
+			FIELD_SET(map->flags, map->flags | flags);
+			error = -1;
+		}
 		break;
 	}
 	if (error == 0 && ppt_overlaps(vm, gpa, len))
@@ -363,6 +381,10 @@ vmm_mmap_memseg(struct vm *vm, vm_paddr_t gpa, int segid, int64_t off,
 	if (error == 0) {
 		val = (struct mem_map) { gpa, len, seg->hva + off, off, segid,
 			prot, flags };
+		if ((flags & VM_MEMMAP_F_WIRED) != 0)
+			error = wire(val.hva, len);
+	}
+	if (error == 0) {
 		error = vm->ops != NULL
 		    ? vm->ops->memmap(vm->cookie, gpa, len, val.hva, prot)
 		    : 0;
@@ -370,6 +392,8 @@ vmm_mmap_memseg(struct vm *vm, vm_paddr_t gpa, int segid, int64_t off,
 			(void)vm->ops->memmap(vm->cookie, gpa, len, NULL, 0);
 		if (error == 0)
 			map_write(vm, slot, &val);
+		else if ((flags & VM_MEMMAP_F_WIRED) != 0)
+			(void)munlock(val.hva, len);
 	}
 	pthread_mutex_unlock(&vm->mem_mtx);
 	return (error == -1 ? 0 : error);
@@ -389,6 +413,8 @@ vmm_munmap_memseg(struct vm *vm, vm_paddr_t gpa, size_t len)
 			continue;
 		if ((map->flags & VM_MEMMAP_F_IOMMU) != 0)
 			ppt_dma_unmap(vm, gpa, len);
+		if ((map->flags & VM_MEMMAP_F_WIRED) != 0)
+			(void)munlock(map->hva, len);
 		map_write(vm, map, &none);
 		error = vm->ops->memmap(vm->cookie, gpa, len, NULL, 0);
 		break;
@@ -464,6 +490,23 @@ vmm_gpa2hva(struct vm *vm, vm_paddr_t gpa, size_t len, int prot)
 	} while (
 	    atomic_load_explicit(&vm->map_seq, memory_order_relaxed) != seq);
 	return (hva);
+}
+
+/* As vmm_gpa2hva(), for what is system memory only. */
+void *
+vmm_gpa2sysmem(struct vm *vm, vm_paddr_t gpa, size_t len)
+{
+	uint8_t *hva = vmm_gpa2hva(vm, gpa, len, VM_PROT_READ);
+	const struct mem_seg *seg;
+
+	/* Segments stay where they are; the name says what this one is. */
+	for (int i = 0; hva != NULL && i < VM_MAX_MEMSEGS; i++) {
+		seg = &vm->segs[i];
+		if (seg->len != 0 && seg->name[0] == '\0' &&
+		    (uintptr_t)hva - (uintptr_t)seg->hva < seg->len)
+			return (hva);
+	}
+	return (NULL);
 }
 
 /* The end of RAM. */

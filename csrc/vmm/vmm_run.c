@@ -205,11 +205,9 @@ vmm_restart_instruction(struct vcpu *vcpu)
 	if (vcpu_get_state(vcpu, NULL) == VCPU_RUNNING)
 		return (0);
 	/* The register says where the instruction is that user space sees. */
-	if (vcpu->exit_brief &&
+	if ((vcpu->exit_brief || rip == 0) &&
 	    (error = ops->getreg(vcpu->cookie, VM_REG_GUEST_RIP, &rip)) != 0)
 		return (error);
-	if (rip == 0)
-		return (0);
 	return (ops->setreg(vcpu->cookie, VM_REG_GUEST_RIP, rip));
 }
 

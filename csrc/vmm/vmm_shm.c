@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -51,19 +52,25 @@ vmm_shm_origin(int shmfd, int dirfd, const struct stat *st)
 	(void)!symlinkat(path, shmfd, name);
 }
 
-/* The directory is being removed, its files are gone. */
+/* The directory is being removed: so is all that has its numbers, linked to
+ * from there or not yet. */
 void
-vmm_shm_forget(int dirfd)
+vmm_shm_forget(int vmfd)
 {
-	char path[NAME_MAX + 16];
+	char prefix[NAME_MAX + 1];
+	struct dirent *de;
 	struct stat st;
-	int n;
+	size_t len;
+	DIR *d;
 
-	if (fstat(dirfd, &st) != 0)
+	if (fstat(vmfd, &st) != 0 || (d = opendir(VMM_SHM_DIR)) == NULL)
 		return;
-	n = snprintf(path, sizeof(path), "%s/", VMM_SHM_DIR);
-	vmm_shm_name(path + n, sizeof(path) - (size_t)n, &st, ORIGIN);
-	(void)unlink(path);
+	vmm_shm_name(prefix, sizeof(prefix), &st, "");
+	len = strlen(prefix);
+	while ((de = readdir(d)) != NULL)
+		if (strncmp(de->d_name, prefix, len) == 0)
+			(void)unlinkat(dirfd(d), de->d_name, 0);
+	closedir(d);
 }
 
 /* ---- what nobody owns any more ---- */
@@ -196,13 +203,17 @@ vmm_shm_collect(void)
 	unsigned long dev, ino;
 	char path[PATH_MAX];
 	struct dirent *de;
-	int n;
+	int n, pid;
 	DIR *d;
 
 	d = opendir(VMM_SHM_DIR);
 	if (d == NULL)
 		return;
 	while ((de = readdir(d)) != NULL) {
+		/* Taken aside by a process that was killed then. */
+		if (sscanf(de->d_name, "vmm-gone.%d", &pid) == 1 && pid > 0 &&
+		    kill(pid, 0) != 0 && errno == ESRCH)
+			(void)unlinkat(dirfd(d), de->d_name, 0);
 		n = 0;
 		if (sscanf(de->d_name, "vmm.%lx.%lx.%n", &dev, &ino, &n) == 2 &&
 		    n > 0 && strcmp(de->d_name + n, ORIGIN) == 0 &&

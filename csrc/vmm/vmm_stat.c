@@ -50,9 +50,7 @@ stat_resident(struct vcpu *vcpu)
 static uint64_t
 stat_wired(struct vcpu *vcpu)
 {
-	if (vcpu->vcpuid != 0 || (vcpu->vm->memflags & 0x02) == 0)
-		return (0);
-	return (vmm_mem_resident(vcpu->vm));
+	return (vcpu->vcpuid == 0 ? vmm_mem_wired(vcpu->vm) : 0);
 }
 
 VMM_STAT(VCPU_TIME_INIT, "time_init");

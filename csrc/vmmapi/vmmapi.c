@@ -11,6 +11,8 @@
 #include "vmm.h"
 #include "vmmapi_local.h"
 
+#define CREATE_TRIES 100
+
 static pthread_mutex_t owned_mtx = PTHREAD_MUTEX_INITIALIZER;
 static struct vmctx *owned;
 
@@ -206,18 +208,25 @@ vm_openf(const char *name, int flags)
 	vmm_set_error("%s", "");
 	if ((ctx = ctx_alloc(name)) == NULL)
 		return (NULL);
-	if ((flags & create) != 0) {
-		error = vmm_dir_create(name);
-		created = error == 0;
-		if (error == EEXIST)
-			error = 0;
+	/* It may go between the two; a process that makes VMs tries again. */
+	for (int tries = 0; tries < CREATE_TRIES; tries++) {
+		if ((flags & create) != 0) {
+			error = vmm_dir_create(name);
+			created = error == 0;
+		}
+		if (error == 0 || error == EEXIST)
+			error =
+			    vmm_dir_open(name, (flags & VMMAPI_OPEN_OWNER) != 0,
+				&ctx->dir, &ctx->peer);
+		if (error != ENOENT || (flags & create) == 0)
+			break;
 	}
-	if (error == 0)
-		error = vmm_dir_open(name, (flags & VMMAPI_OPEN_OWNER) != 0,
-		    &ctx->dir, &ctx->peer);
-	if (error == 0 && ctx->peer < 0)
+	if (error == 0 && ctx->peer < 0) {
 		error = open_owned(ctx, flags);
-	else if (error == 0 && (flags & VMMAPI_OPEN_REINIT) != 0 &&
+		if (error == 0 && created &&
+		    (flags & VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE) != 0)
+			error = vmm_dir_mark_once(ctx->dir);
+	} else if (error == 0 && (flags & VMMAPI_OPEN_REINIT) != 0 &&
 	    vm_reinit(ctx) != 0)
 		error = errno;
 	if (error != 0) {
@@ -354,6 +363,16 @@ vm_destroy(struct vmctx *ctx)
 }
 
 int
+vm_unlink(struct vmctx *ctx)
+{
+	struct vm_word none = { 0 };
+
+	if (ctx->trouble[0] != '\0')
+		return (vmapi_error(vmm_dir_remove(ctx->dir)));
+	return (VMIOC(ctx, VM_DESTROY_SELF, &none));
+}
+
+int
 vm_reinit(struct vmctx *ctx)
 {
 	struct vm_word none = { 0 };
@@ -408,7 +427,11 @@ vm_wrlock_cycle(struct vmctx *ctx)
 	return (VMIOC(ctx, VM_WRLOCK_CYCLE, &none));
 }
 
-/* Rights are those of the process; there is nothing to give up here. */
+/*
+ * On FreeBSD the descriptor keeps only ioctls and mapping.  Linux has no rights
+ * of descriptors, and this one, of the VM's directory, never had ioctls: as on
+ * a FreeBSD without Capsicum there is nothing to limit, and that is success.
+ */
 int
 vm_limit_rights(struct vmctx *ctx)
 {
@@ -454,17 +477,46 @@ vm_get_backend(struct vmctx *ctx)
 	return (ctx->backend);
 }
 
+/* As FreeBSD's: the number into *len, or, without one, a copy to free. */
 const uint32_t *
 vm_get_ioctls(size_t *len)
 {
-	static uint32_t cmds[256];
 	const struct vmm_ioctl *table;
+	uint32_t *cmds;
 	size_t count;
 
 	table = vmm_ioctl_table(&count);
-	for (size_t i = 0; i < count && i < 256; i++)
-		cmds[i] = table[i].cmd;
-	if (len != NULL)
+	if (len != NULL) {
 		*len = count;
+		return (NULL);
+	}
+	cmds = malloc(count * sizeof(cmds[0]));
+	for (size_t i = 0; cmds != NULL && i < count; i++)
+		cmds[i] = table[i].cmd;
 	return (cmds);
+}
+
+/* ---- snapshots ---- */
+
+static int
+no_snapshots(void)
+{
+	vmm_set_error("snapshots are not built: a VM can be paused, and its "
+		      "state read by vm_data_read()");
+	return (vmapi_error(ENOTSUP));
+}
+
+int
+vm_snapshot_req(struct vmctx *ctx, struct vm_snapshot_meta *meta)
+{
+	(void)ctx;
+	(void)meta;
+	return (no_snapshots());
+}
+
+int
+vm_restore_time(struct vmctx *ctx)
+{
+	(void)ctx;
+	return (no_snapshots());
 }

@@ -40,6 +40,14 @@ vm_lapic_local_irq(struct vcpu *vcpu, int lvt)
 }
 
 int
+vm_lapic_local_irq_all(struct vmctx *ctx, int lvt)
+{
+	struct vm_lapic_irq a = { -1, lvt };
+
+	return (VMIOC(ctx, VM_LAPIC_LOCAL_IRQ, &a));
+}
+
+int
 vm_lapic_msi(struct vmctx *ctx, uint64_t addr, uint64_t msg)
 {
 	struct vm_lapic_msi a = { addr, msg };

@@ -17,6 +17,7 @@
 struct remote_seg {
 	size_t len;
 	uint8_t *base;
+	bool devmem;
 };
 
 struct vmctx {

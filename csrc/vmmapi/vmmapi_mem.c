@@ -98,6 +98,8 @@ vm_mmap_memseg(struct vmctx *ctx, vm_paddr_t gpa, int segid, int64_t off,
 		.len = len,
 		.prot = prot };
 
+	if ((vm_get_memflags(ctx) & VM_MEM_F_WIRED) != 0)
+		a.flags = VM_MEMMAP_F_WIRED;
 	return (VMIOC(ctx, VM_MMAP_MEMSEG, &a));
 }
 
@@ -245,6 +247,7 @@ remote_segment(struct vmctx *ctx, int segid)
 		return (NULL);
 	seg->base = base;
 	seg->len = a.len;
+	seg->devmem = a.name[0] != '\0';
 	return (seg->base);
 }
 
@@ -263,7 +266,7 @@ remote_refresh(struct vmctx *ctx)
 }
 
 static void *
-remote_find(struct vmctx *ctx, vm_paddr_t gpa, size_t len)
+remote_find(struct vmctx *ctx, vm_paddr_t gpa, size_t len, bool devmem)
 {
 	struct vm_memmap *map;
 	uint8_t *base;
@@ -276,7 +279,8 @@ remote_find(struct vmctx *ctx, vm_paddr_t gpa, size_t len)
 		base = remote_segment(ctx, map->segid);
 		if (base == NULL ||
 		    (uint64_t)map->segoff + map->len >
-			ctx->segs[map->segid].len)
+			ctx->segs[map->segid].len ||
+		    (ctx->segs[map->segid].devmem && !devmem))
 			return (NULL);
 		return (base + map->segoff + (gpa - map->gpa));
 	}
@@ -285,23 +289,39 @@ remote_find(struct vmctx *ctx, vm_paddr_t gpa, size_t len)
 
 /* ---- from gpa to pointer and back ---- */
 
-void *
-vm_map_gpa(struct vmctx *ctx, vm_paddr_t gpa, size_t len)
+static void *
+remote_map(struct vmctx *ctx, vm_paddr_t gpa, size_t len, bool devmem)
 {
 	void *hva;
 
+	pthread_mutex_lock(&ctx->mtx);
+	hva = remote_find(ctx, gpa, len, devmem);
+	if (hva == NULL) {
+		remote_refresh(ctx);
+		hva = remote_find(ctx, gpa, len, devmem);
+	}
+	pthread_mutex_unlock(&ctx->mtx);
+	return (hva);
+}
+
+void *
+vm_map_gpa(struct vmctx *ctx, vm_paddr_t gpa, size_t len)
+{
+	if (ctx->trouble[0] != '\0')
+		return (NULL);
+	if (ctx->vm != NULL)
+		return (vmm_gpa2sysmem(ctx->vm, gpa, len));
+	return (remote_map(ctx, gpa, len, false));
+}
+
+void *
+vm_map_devmem(struct vmctx *ctx, vm_paddr_t gpa, size_t len)
+{
 	if (ctx->trouble[0] != '\0')
 		return (NULL);
 	if (ctx->vm != NULL)
 		return (vmm_gpa2hva(ctx->vm, gpa, len, VM_PROT_READ));
-	pthread_mutex_lock(&ctx->mtx);
-	hva = remote_find(ctx, gpa, len);
-	if (hva == NULL) {
-		remote_refresh(ctx);
-		hva = remote_find(ctx, gpa, len);
-	}
-	pthread_mutex_unlock(&ctx->mtx);
-	return (hva);
+	return (remote_map(ctx, gpa, len, true));
 }
 
 void
@@ -398,7 +418,8 @@ vm_create_devmem(struct vmctx *ctx, int segid, const char *name, size_t len)
 {
 	void *base;
 
-	if (name == NULL || name[0] == '\0') {
+	/* Segment 0 is the guest's own memory, which has no name. */
+	if (segid == VM_SYSMEM || name == NULL || name[0] == '\0') {
 		errno = EINVAL;
 		return (MAP_FAILED);
 	}

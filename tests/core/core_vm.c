@@ -128,7 +128,10 @@ test_memory(void)
 	FAILS(vm_mmap_memseg(
 		  ctx, 0xe0000000, VM_BOOTROM, 4096, 65536, VM_PROT_READ),
 	    EINVAL);
-	CHECK(strcmp(vm_map_gpa(ctx, 0xffff0000, 4), "rom") == 0);
+	/* Devices do not reach it, debuggers do. */
+	CHECK(vm_map_gpa(ctx, 0xffff0000, 4) == NULL);
+	CHECK(strcmp(vm_map_devmem(ctx, 0xffff0000, 4), "rom") == 0);
+	CHECK(vm_map_devmem(ctx, 0x1000, 4) == vm_map_gpa(ctx, 0x1000, 4));
 	vm_close(ctx);
 
 	ctx = vm_open("memory");
@@ -138,10 +141,71 @@ test_memory(void)
 	CHECK(vm_get_memseg(ctx, VM_BOOTROM, &len, name, sizeof(name)) == 0 &&
 	    len == 65536 && strcmp(name, "bootrom") == 0);
 	CHECK(vm_get_memseg(ctx, 16, &len, name, sizeof(name)) != 0);
+	/* The segment stays, for it has users; its place does not. */
+	CHECK(vm_map_devmem(ctx, 0xffff0000, 4) != NULL);
 	CHECK(vm_reinit(ctx) == 0);
 	CHECK(vm_get_memseg(ctx, VM_BOOTROM, &len, name, sizeof(name)) == 0 &&
-	    len == 0);
+	    len == 65536);
+	CHECK(vm_map_devmem(ctx, 0xffff0000, 4) == NULL);
 	CHECK(vm_map_gpa(ctx, 4UL << 30, 16) != NULL);
+	vm_destroy(ctx);
+}
+
+/* The vectors of C's copying functions, which Python has no use for. */
+static void
+test_copy(void)
+{
+	struct vm_guest_paging_api paging;
+	struct iovec iov[3];
+	const uint32_t *cmds;
+	struct vmctx *ctx;
+	struct vcpu *vcpu;
+	uint8_t *ram;
+	char buf[8];
+	int fault;
+	size_t n;
+
+	CHECK(vm_create("copy") == 0);
+	ctx = vm_open("copy");
+	CHECK(ctx != NULL);
+	CHECK(vm_setup_memory(ctx, 1UL << 20, VM_MMAP_ALL) == 0);
+	vcpu = vm_vcpu_open(ctx, 0);
+	CHECK(vcpu_reset(vcpu) == 0 && vm_get_paging(vcpu, &paging) == 0);
+	ram = vm_map_gpa(ctx, 0, 1UL << 20);
+	memcpy(ram + 0x1ffc, "abcdefgh", 8);
+	CHECK(vm_copy_setup(
+		  vcpu, &paging, 0x1ffc, 8, VM_PROT_READ, iov, 3, &fault) == 0);
+	CHECK(fault == 0 && iov[0].iov_base == ram + 0x1ffc &&
+	    iov[0].iov_len == 4 && iov[1].iov_len == 4 && iov[2].iov_len == 0);
+	vm_copyin(iov, buf, 8);
+	CHECK(memcmp(buf, "abcdefgh", 8) == 0);
+	vm_copyout("12345678", iov, 8);
+	CHECK(memcmp(ram + 0x1ffc, "12345678", 8) == 0);
+	vm_copy_teardown(iov, 3);
+	FAILS(vm_copy_setup(
+		  vcpu, &paging, 0x1ffc, 8, VM_PROT_READ, iov, 1, &fault),
+	    E2BIG);
+	FAILS(vm_copy_setup(
+		  vcpu, &paging, 0xffffc, 8, VM_PROT_READ, iov, 3, &fault),
+	    EFAULT);
+	/* Tables of zeros: the fault is the guest's, and that is success. */
+	paging = (struct vm_guest_paging_api) { .cr3 = 0x4000,
+		.paging_mode = PAGING_MODE_64 };
+	CHECK(vm_copy_setup(
+		  vcpu, &paging, 0x5000, 8, VM_PROT_READ, iov, 3, &fault) == 0);
+	CHECK(fault == 1);
+	/* It waits: there is no room for another. */
+	FAILS(vm_copy_setup(
+		  vcpu, &paging, 0x5000, 8, VM_PROT_READ, iov, 3, &fault),
+	    EBUSY);
+	CHECK(vm_get_ioctls(&n) == NULL && n > 50);
+	cmds = vm_get_ioctls(NULL);
+	CHECK(cmds != NULL && cmds[0] != 0 && cmds[n - 1] != 0);
+	free((void *)(uintptr_t)cmds);
+	FAILS(vm_snapshot_req(ctx, NULL), ENOTSUP);
+	CHECK(strstr(vm_open_error(), "snapshots") != NULL);
+	FAILS(vm_restore_time(ctx), ENOTSUP);
+	vm_vcpu_close(vcpu);
 	vm_destroy(ctx);
 }
 
@@ -543,6 +607,7 @@ main(void)
 	test_names();
 	test_memsize();
 	test_memory();
+	test_copy();
 	test_state();
 	test_run();
 	test_sleep();

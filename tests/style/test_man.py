@@ -82,3 +82,15 @@ def test_bhyve_config_5_has_the_variables_that_options_set() -> None:
     text = (MAN / "bhyve_config.5").read_text("utf-8")
     variables = {*(path for path, _ in SWITCHES.values()), *VALUES.values()}
     assert not {name for name in variables if name not in text}
+
+
+def test_libvmmapi_3_names_every_method() -> None:
+    from libvmmapi import VCPU, VM
+
+    text = (MAN / "libvmmapi.3").read_text("utf-8")
+    for kind in (VM, VCPU):
+        wanted = {name for name in dir(kind) if not name.startswith("_")}
+        missing = {name for name in wanted if not re.search(rf"\b{name}\b", text)}
+        assert missing == set()
+        undocumented = {n for n in wanted if not getattr(kind, n).__doc__}
+        assert undocumented == set()

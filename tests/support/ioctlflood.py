@@ -75,6 +75,7 @@ def flood(path: str, seed: int, count: int, table: dict[int, int]) -> None:
 def own(name: str) -> None:
     """Run a guest that anything may happen to, until it is powered off."""
     from libvmmapi import VM, ExitCode, OpenFlags, Reg, SuspendHow, VMError
+    from libvmmapi.exits import Inout, Mmio
 
     vm = VM.open(name, OpenFlags.OWNER)
     code = bytes.fromhex(COUNT)
@@ -92,10 +93,15 @@ def own(name: str) -> None:
     start()
     vm.serve()
     print("up", flush=True)
+    entry = None
     while True:
         try:
-            vme = cpu.run()
+            # Wherever it was sent, what it asks is answered: a pause waits for it.
+            vme = cpu.run(entry)
+            answered = isinstance(vme.detail, Inout | Mmio)
+            entry = vme.fulfill() if answered else None
         except VMError:
+            entry = None
             vm.reinit()
             start()
             continue

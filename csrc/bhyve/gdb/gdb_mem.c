@@ -11,7 +11,6 @@
 
 #define PAGE 4096UL
 #define OPCODE_INT3 0xcc
-#define CPU_MODE_64BIT 3 /* of struct vm_guest_paging_api */
 
 struct breakpoint {
 	uint64_t gla, gpa; /* as they belonged together when it was set */
@@ -92,7 +91,7 @@ access_memory(
 			n = len - done;
 		if (!translate(vcpu, gla + done, &gpa))
 			break;
-		hva = vm_map_gpa(gdb_ctx(), gpa, n);
+		hva = vm_map_devmem(gdb_ctx(), gpa, n);
 		if (hva == NULL) {
 			got = device_bytes(vcpu, gpa, read, buf + done, n);
 			if (got < n) {
@@ -266,7 +265,7 @@ gdb_set_breakpoint(struct vcpu *vcpu, uint64_t gla)
 		return (EFAULT);
 	if (find(gpa) != NULL)
 		return (0);
-	hva = vm_map_gpa(gdb_ctx(), gpa, 1);
+	hva = vm_map_devmem(gdb_ctx(), gpa, 1);
 	if (hva == NULL)
 		return (EFAULT);
 	if (nbreakpoints == GDB_BREAKPOINTS)
@@ -286,7 +285,7 @@ gdb_set_breakpoint(struct vcpu *vcpu, uint64_t gla)
 static void
 restore(const struct breakpoint *bp)
 {
-	uint8_t *hva = vm_map_gpa(gdb_ctx(), bp->gpa, 1);
+	uint8_t *hva = vm_map_devmem(gdb_ctx(), bp->gpa, 1);
 
 	if (hva != NULL && *hva == OPCODE_INT3)
 		put_byte(bp->gpa, hva, bp->saved);
@@ -342,7 +341,7 @@ gdb_find_breakpoint(struct vcpu *vcpu, uint64_t rip)
 		return (GDB_FOUND_GUESTS);
 	if (find(gpa) != NULL)
 		return (GDB_FOUND_OURS);
-	hva = vm_map_gpa(gdb_ctx(), gpa, 1);
+	hva = vm_map_devmem(gdb_ctx(), gpa, 1);
 	return (hva != NULL && *hva != OPCODE_INT3 ? GDB_FOUND_GONE
 						   : GDB_FOUND_GUESTS);
 }

@@ -244,10 +244,10 @@ vatpic_set_irq_trigger(struct vm *vm, int irq, int level)
 	struct atpic *atpic;
 	uint8_t writable, elc;
 
-	if (irq < 0 || irq > 15)
+	if (irq < 0 || irq > 15 || (level != 0 && level != 1))
 		return (EINVAL);
 	writable = irq < 8 ? ELC_MASTER_WRITABLE : ELC_SLAVE_WRITABLE;
-	if ((writable & (1u << (irq & 7))) == 0)
+	if (level && (writable & (1u << (irq & 7))) == 0)
 		return (EINVAL);
 	vatpic = vm_atpic(vm);
 	pthread_mutex_lock(&vatpic->mtx);
@@ -543,6 +543,7 @@ vatpic_reset(struct vatpic *vatpic)
 		atpic->vec_base = 0;
 		atpic->elc = 0;
 		atpic->irr = 0;
+		memset(atpic->acnt, 0, sizeof(atpic->acnt));
 	}
 	vatpic_update(vatpic);
 	pthread_mutex_unlock(&vatpic->mtx);

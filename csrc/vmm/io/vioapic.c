@@ -315,6 +315,7 @@ vioapic_mmio_write(struct vcpu *vcpu, uint64_t gpa, uint64_t val, int size)
 	return (0);
 }
 
+/* The devices that pulled the pins are gone, too: the VM begins anew. */
 void
 vioapic_reset(struct vioapic *vioapic)
 {
@@ -324,8 +325,10 @@ vioapic_reset(struct vioapic *vioapic)
 	pthread_mutex_lock(&vioapic->mtx);
 	vioapic->id = 0;
 	vioapic->ioregsel = 0;
-	for (pin = 0; pin < VIOAPIC_PINS; pin++)
+	for (pin = 0; pin < VIOAPIC_PINS; pin++) {
 		vioapic->pin[pin].reg = RTE_MASKED;
+		vioapic->pin[pin].acnt = 0;
+	}
 	pthread_mutex_unlock(&vioapic->mtx);
 	ops = vmm_vm_ops(vioapic->vm);
 	if (ops->ioapic_changed != NULL)

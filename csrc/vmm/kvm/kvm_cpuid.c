@@ -254,3 +254,14 @@ kvm_cpuid_set(struct kvm_vcpu *kc)
 	kc->cpuid_set = true;
 	return (0);
 }
+
+/* KVM since Linux 5.16 takes no change once the vCPU has run. */
+int
+kvm_cpuid_changed(void *vcpui)
+{
+	struct kvm_vcpu *kc = vcpui;
+
+	if (!kc->cpuid_set)
+		return (0);
+	return (kvm_cpuid_set(kc) != 0 ? errno : 0);
+}

@@ -36,6 +36,12 @@
 
 #define SVR_ENABLE 0x100u
 #define LVT_MASKED 0x10000u
+#define LVT_VECTOR 0xffu
+#define LVT_MODE 0x700u
+#define LVT_MODE_FIXED 0x000u
+#define LVT_MODE_NMI 0x400u
+#define LVT_MODE_INIT 0x500u
+#define LVT_MODE_EXTINT 0x700u
 #define LVT_WRITABLE 0x7a7ffu /* all but the status bits */
 
 #define ICR_LOGICAL 0x800u
@@ -226,4 +232,67 @@ kvm_lapic_mmio(void *vcpui, uint64_t off, bool write, uint64_t *val, int bytes)
 	word = page_get(page, reg) >> (low * 8);
 	*val = bytes == 4 ? word : word & ((1u << (bytes * 8)) - 1);
 	return (0);
+}
+
+static const uint16_t lvt_offset[] = {
+	[APIC_LVT_LINT0] = 0x350,
+	[APIC_LVT_LINT1] = 0x360,
+	[APIC_LVT_TIMER] = 0x320,
+	[APIC_LVT_ERROR] = 0x370,
+	[APIC_LVT_PMC] = 0x340,
+	[APIC_LVT_THERMAL] = 0x330,
+	[APIC_LVT_CMCI] = 0x2f0,
+};
+
+/* What an entry stands for.  The 8259 is wired to the boot processor only. */
+static int
+lvt_fire(struct kvm_vcpu *kc, int lvt, uint32_t entry)
+{
+	uint64_t addr = MSI_ADDR | (uint64_t)kc->id << 12;
+	uint32_t mode = entry & LVT_MODE;
+
+	/* These two have no delivery mode field. */
+	if (lvt == APIC_LVT_TIMER || lvt == APIC_LVT_ERROR)
+		mode = LVT_MODE_FIXED;
+	switch (mode) {
+	case LVT_MODE_FIXED:
+		/* Vectors below 16 are not for interrupts. */
+		if ((entry & LVT_VECTOR) < 16)
+			return (0);
+		return (kvm_lapic_msi(kc->kv, addr, entry & LVT_VECTOR));
+	case LVT_MODE_NMI:
+		return (vmm_inject_nmi(kc->vcpu));
+	case LVT_MODE_INIT:
+		return (kvm_lapic_msi(kc->kv, addr, LVT_MODE_INIT));
+	case LVT_MODE_EXTINT:
+		if (lvt == APIC_LVT_LINT0 && kc->id == 0)
+			return (vmm_inject_extint(kc->vcpu));
+		return (0);
+	default:
+		return (0);
+	}
+}
+
+int
+kvm_lapic_lvt(void *vcpui, int lvt)
+{
+	struct kvm_vcpu *kc = vcpui;
+	uint8_t page[APIC_PAGE];
+	uint32_t entry;
+	uint64_t base;
+	int error;
+
+	if (lvt < 0 || lvt > APIC_LVT_MAX)
+		return (EINVAL);
+	if ((error = kvm_getmsr(kc, MSR_APICBASE, &base)) != 0 ||
+	    (error = kvm_lapic_get(kc, page)) != 0)
+		return (error);
+	entry = page_get(page, lvt_offset[lvt]);
+	/* Switched off, the pins are INTR and NMI, and nothing else is. */
+	if ((base & APICBASE_ENABLED) == 0) {
+		if (lvt != APIC_LVT_LINT0 && lvt != APIC_LVT_LINT1)
+			return (0);
+		entry = lvt == APIC_LVT_LINT0 ? LVT_MODE_EXTINT : LVT_MODE_NMI;
+	}
+	return ((entry & LVT_MASKED) != 0 ? 0 : lvt_fire(kc, lvt, entry));
 }

@@ -159,6 +159,7 @@ int kvm_setdebug(void *vcpui, const uint64_t dr[4], uint64_t dr7);
 int kvm_cpuid_init(struct kvm_vm *kv);
 void kvm_cpuid_mask(void *vmi, uint32_t leaf, uint32_t sub, uint32_t *r4);
 int kvm_cpuid_set(struct kvm_vcpu *kc);
+int kvm_cpuid_changed(void *vcpui);
 
 /* kvm_msr.c */
 int kvm_msr_init(struct kvm_vm *kv);
@@ -185,6 +186,7 @@ int kvm_lapic_get(void *vcpui, void *regs4096);
 int kvm_lapic_set(void *vcpui, const void *regs4096);
 int kvm_lapic_mmio(
     void *vcpui, uint64_t off, bool write, uint64_t *val, int bytes);
+int kvm_lapic_lvt(void *vcpui, int lvt);
 void kvm_ioapic_changed(void *vmi);
 int kvm_lapic_reset(struct kvm_vcpu *kc, bool init);
 

@@ -4,6 +4,7 @@
  * are read when somebody asks for the counters.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -36,6 +37,10 @@ static const struct {
 struct kvm_stats {
 	int fd;
 	uint64_t offset[NNAMES]; /* in the file; 0: KVM has none such */
+	/* KVM never begins again, our counters do: what it had counted then, at
+	 * the last look, and what was made of it. */
+	pthread_mutex_t mtx;
+	uint64_t base[NNAMES], seen[NNAMES], told[NNAMES];
 };
 
 static void
@@ -78,10 +83,26 @@ kvm_stats_init(struct kvm_vcpu *kc)
 	ks = calloc(1, sizeof(*ks));
 	if (ks == NULL)
 		return;
+	pthread_mutex_init(&ks->mtx, NULL);
 	ks->fd = ioctl(kc->fd, KVM_GET_STATS_FD, NULL);
 	if (ks->fd >= 0)
 		find_offsets(ks);
 	kc->stats = ks;
+}
+
+/* One of our counters; one that is less than it was began again. */
+static void
+update_one(struct kvm_stats *ks, size_t i, uint64_t sum, _Atomic uint64_t *stat)
+{
+	uint64_t now = atomic_load(stat);
+
+	if (now < ks->told[i])
+		ks->base[i] = ks->seen[i];
+	ks->seen[i] = sum;
+	sum -= ks->base[i];
+	if (sum > now)
+		atomic_store(stat, now = sum);
+	ks->told[i] = now;
 }
 
 /*
@@ -97,7 +118,10 @@ kvm_stats_update(void *vcpui)
 	struct kvm_stats *ks = kc->stats;
 	size_t first, i;
 
-	for (i = 0; ks != NULL && ks->fd >= 0 && i < NNAMES; i++) {
+	if (ks == NULL || ks->fd < 0)
+		return;
+	pthread_mutex_lock(&ks->mtx);
+	for (i = 0; i < NNAMES; i++) {
 		if (ks->offset[i] == 0 ||
 		    pread(ks->fd, &val, sizeof(val), (off_t)ks->offset[i]) !=
 			(ssize_t)sizeof(val))
@@ -107,8 +131,9 @@ kvm_stats_update(void *vcpui)
 		sums[first] += val;
 	}
 	for (i = 0; i < NNAMES; i++)
-		if (sums[i] > atomic_load(&stats[*kvm_names[i].index]))
-			atomic_store(&stats[*kvm_names[i].index], sums[i]);
+		if (sums[i] != 0)
+			update_one(ks, i, sums[i], &stats[*kvm_names[i].index]);
+	pthread_mutex_unlock(&ks->mtx);
 }
 
 void
@@ -118,6 +143,7 @@ kvm_stats_cleanup(struct kvm_vcpu *kc)
 		return;
 	if (kc->stats->fd >= 0)
 		close(kc->stats->fd);
+	pthread_mutex_destroy(&kc->stats->mtx);
 	free(kc->stats);
 	kc->stats = NULL;
 }

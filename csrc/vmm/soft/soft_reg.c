@@ -156,6 +156,9 @@ soft_setreg(void *vcpui, int reg, uint64_t val)
 
 	if ((word = reg_word(cpu, reg)) != NULL) {
 		*word = val;
+		/* The instruction there begins anew, without answers. */
+		if (reg == VM_REG_GUEST_RIP)
+			soft_io_commit(cpu);
 		if (reg > VM_REG_GUEST_R15 && reg != VM_REG_GUEST_RSP &&
 		    reg != VM_REG_GUEST_RIP && reg != VM_REG_GUEST_CR2)
 			reg_changed(cpu, reg);
@@ -277,7 +280,7 @@ soft_setcap(void *vcpui, int type, int val)
 	case VM_CAP_RDPID:
 	case VM_CAP_RDTSCP:
 		/* Part of the processor: always on. */
-		return (val != 0 ? 0 : EINVAL);
+		return (val != 0 ? 0 : EOPNOTSUPP);
 	default:
 		cpu->caps = (uint16_t)((cpu->caps & ~(1u << type)) |
 		    ((val != 0 ? 1u : 0u) << type));

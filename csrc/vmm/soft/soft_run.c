@@ -134,15 +134,15 @@ soft_events(struct softcpu *cpu, bool *took)
 	uint64_t info;
 	int vector;
 
-	*took = true;
-	if (vmm_entry_intinfo(cpu->vcpu, &info)) {
-		soft_io_commit(cpu);
-		return (soft_inject(cpu, info));
-	}
 	*took = false;
-	/* An instruction half-way done with its devices goes on first. */
+	/* An instruction half-way done with its devices goes on first; one that
+	 * is to restart is not half-way any more. */
 	if (cpu->io_count != 0)
 		return (false);
+	if (vmm_entry_intinfo(cpu->vcpu, &info)) {
+		*took = true;
+		return (soft_inject(cpu, info));
+	}
 	co->ev_pending = false;
 	co->nmi_wait = vmm_nmi_pending(cpu->vcpu);
 	if (co->nmi_wait && !cpu->nmi_blocked && cpu->intr_shadow == 0) {

@@ -373,7 +373,7 @@ ioc_bind_pptdev(struct vm *vm, void *arg)
 		return (ppt_refuse(EBUSY, &dev, "this VM has it already"));
 	if ((error = vfio_host_check(&dev, &dev.group)) != 0)
 		return (error);
-	if ((vm->memflags & VM_MEMFLAG_WIRED) == 0)
+	if ((vm->memflags & VM_MEM_F_WIRED) == 0)
 		return (ppt_refuse(
 		    EINVAL, &dev, "guest memory must be wired for its DMA"));
 	if ((error = make_ppt_vm(vm)) != 0)
