@@ -173,7 +173,7 @@ static int
 ioc_lapic_irq(struct vm *vm, void *arg)
 {
 	struct vm_lapic_irq *a = arg;
-	struct vcpu *vcpu = vmm_vcpu(vm, a->vcpuid);
+	struct vcpu *vcpu = vmm_alloc_vcpu_held(vm, a->vcpuid);
 
 	return (vcpu == NULL ? EINVAL : lapic_set_intr(vcpu, a->vector, false));
 }
@@ -182,9 +182,10 @@ static int
 ioc_lapic_local_irq(struct vm *vm, void *arg)
 {
 	struct vm_lapic_irq *a = arg;
-	struct vcpu *vcpu = vmm_vcpu(vm, a->vcpuid);
+	struct vcpu *vcpu = NULL;
 
-	if (vcpu == NULL && a->vcpuid != -1)
+	if (a->vcpuid != -1 &&
+	    (vcpu = vmm_alloc_vcpu_held(vm, a->vcpuid)) == NULL)
 		return (EINVAL);
 	return (lapic_set_local_intr(vm, vcpu, a->vector));
 }
@@ -201,7 +202,7 @@ static int
 ioc_inject_nmi(struct vm *vm, void *arg)
 {
 	struct vm_vcpuid *a = arg;
-	struct vcpu *vcpu = vmm_vcpu(vm, a->vcpuid);
+	struct vcpu *vcpu = vmm_alloc_vcpu_held(vm, a->vcpuid);
 
 	return (vcpu == NULL ? EINVAL : vmm_inject_nmi(vcpu));
 }

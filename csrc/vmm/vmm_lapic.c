@@ -59,7 +59,7 @@ trigger_lvt(struct vcpu *vcpu, int lvt)
 		return (vmm_inject_nmi(vcpu));
 	if (lvt == APIC_LVT_LINT0)
 		return (vcpu->vcpuid == 0 ? vmm_inject_extint(vcpu) : 0);
-	return (EINVAL);
+	return (lvt < 0 || lvt > APIC_LVT_MAX ? EINVAL : EOPNOTSUPP);
 }
 
 /* vcpu NULL: all that are active. */

@@ -277,7 +277,7 @@ soft_setcap(void *vcpui, int type, int val)
 	case VM_CAP_RDPID:
 	case VM_CAP_RDTSCP:
 		/* Part of the processor: always on. */
-		return (val != 0 ? 0 : EINVAL);
+		return (val != 0 ? 0 : EOPNOTSUPP);
 	default:
 		cpu->caps = (uint16_t)((cpu->caps & ~(1u << type)) |
 		    ((val != 0 ? 1u : 0u) << type));
