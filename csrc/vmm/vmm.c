@@ -431,6 +431,7 @@ vmm_reinit(struct vm *vm)
 		    &vcpu->pending, ~(VCPU_EV_SUSPEND | VCPU_EV_DEBUG));
 		for (int s = 0; s < MAX_VMM_STAT_ELEMS; s++)
 			atomic_store(&vcpu->stats[s], 0);
+		vcpu_time_reset(vcpu);
 		vmm_vcpu_reset(vcpu, false);
 	}
 	return (0);
