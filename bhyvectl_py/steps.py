@@ -193,12 +193,20 @@ def get_memmap(request: Request, target: Target) -> None:
     target.report.add("memmap", facts, *lines)
 
 
+def _values(
+    names: tuple[str, ...], request: Request, target: Target
+) -> Iterator[tuple[str, int]]:
+    """Yield the registers that are wanted, of one moment: the vCPU stops once."""
+    wanted = [(name, reg) for name, reg in _regs(names) if request.wants(f"get-{name}")]
+    if wanted:
+        values = target.vcpu.get_register_set([reg for _, reg in wanted])
+        yield from ((name, values[reg]) for name, reg in wanted)
+
+
 def get_registers(request: Request, target: Target) -> None:
     """--get-efer and its kin."""
-    for name, reg in _regs(GET_REGISTERS):
-        if request.wants(f"get-{name}"):
-            value = target.vcpu.get_register(reg)
-            target.report.add(name, value, show.register(name, target.vcpu.id, value))
+    for name, value in _values(GET_REGISTERS, request, target):
+        target.report.add(name, value, show.register(name, target.vcpu.id, value))
 
 
 def get_segments(request: Request, target: Target) -> None:
@@ -210,10 +218,8 @@ def get_segments(request: Request, target: Target) -> None:
             fact: Fact = {"base": desc.base, "limit": desc.limit, "access": desc.access}
             line = show.descriptor(name, vcpu.id, desc)
             target.report.add(f"desc-{name}", fact, line)
-    for name, reg in _regs(SELECTORS):
-        if request.wants(f"get-{name}"):
-            value = vcpu.get_register(reg)
-            target.report.add(name, value, show.selector(name, vcpu.id, value))
+    for name, value in _values(SELECTORS, request, target):
+        target.report.add(name, value, show.selector(name, vcpu.id, value))
 
 
 def get_x2apic_state(request: Request, target: Target) -> None:
