@@ -109,7 +109,8 @@ $(O)/guests/%.elf: tests/guests/%.c tests/guests/guest.ld $(wildcard tests/guest
 
 # An editable install in the running interpreter's environment.
 dev:
-	$(PYTHON) -m pip install -q --no-build-isolation -e '.[test,dev]'
+	$(PYTHON) -m pip install -q --no-build-isolation \
+	    --config-settings editable_mode=compat -e '.[test,dev]'
 
 # All that must hold before a commit.
 check: lint types core dev test

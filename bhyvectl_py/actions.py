@@ -1,6 +1,7 @@
 """THE table of bhyvectl's options, in the order of its usage text.
 
-An option here has a name and, if it takes one, a word for its argument.  What
+An option here has a name and, if it takes one, a word for its argument.  Some
+are there on processors of one vendor only, as in FreeBSD's bhyvectl.  What
 options do, and in which order, stands in steps.py.  Nothing here loads the C
 library: --help is to be quick.
 """
@@ -41,12 +42,14 @@ SELECTORS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldtr")
 
 #: Getters of hardware structures that are KVM's secret and that the software
 #: processor has not: they are known by name, and refused.
-HARDWARE = (
+HARDWARE_COMMON = (
     "get-eptp",
     "get-io-bitmap-address",
     "get-msr-bitmap-address",
     "get-msr-bitmap",
     "get-exit-reason",
+)
+HARDWARE_INTEL = (
     "get-vmcs-pinbased-ctls",
     "get-vmcs-procbased-ctls",
     "get-vmcs-procbased-ctls2",
@@ -75,6 +78,8 @@ HARDWARE = (
     "get-vmcs-interruptibility",
     "get-vmcs-exit-inst-length",
     "get-vmcs-exit-qualification",
+)
+HARDWARE_AMD = (
     "get-vmcb-intercepts",
     "get-vmcb-asid",
     "get-vmcb-tlb-ctrl",
@@ -84,11 +89,12 @@ HARDWARE = (
     "get-avic-backing-page",
     "get-avic-table",
 )
+HARDWARE = frozenset({*HARDWARE_COMMON, *HARDWARE_INTEL, *HARDWARE_AMD})
 
 #: Getters that print nothing, here as in bhyvectl on Intel's processors.
 SILENT = ("get-apic-access-address", "get-virtual-apic-address")
 
-#: Setters of the same kind, with their arguments.
+#: Setters of the same kind, with their arguments; Intel's.
 HARDWARE_SETTERS = {
     "set-vmcs-entry-interruption-info": "info",
 }
@@ -168,8 +174,7 @@ _MACHINE = (
     Option("wrlock-cycle"),
 )
 
-OPTIONS: tuple[Option, ...] = (
-    *_COMMON,
+_X86 = (
     *_MACHINE,
     *(Option(f"set-{name}", name) for name in SET_REGISTERS),
     *(Option(f"get-{name}") for name in GET_REGISTERS),
@@ -177,19 +182,42 @@ OPTIONS: tuple[Option, ...] = (
     *(Option(f"get-desc-{name}") for name in DESCRIPTORS),
     *(Option(f"set-{name}", name) for name in SELECTORS),
     *(Option(f"get-{name}") for name in SELECTORS),
-    *(Option(name, word) for name, word in HARDWARE_SETTERS.items()),
-    *(Option(name) for name in (*HARDWARE, *SILENT)),
+    *(Option(name) for name in HARDWARE_COMMON),
 )
+_INTEL = (
+    *(Option(name, word) for name, word in HARDWARE_SETTERS.items()),
+    *(Option(name) for name in (*HARDWARE_INTEL, *SILENT)),
+)
+_AMD = tuple(Option(name) for name in HARDWARE_AMD)
+
+#: What each kind of processor adds, by the vendor that CPUID names.
+VENDORS = {"GenuineIntel": _INTEL, "AuthenticAMD": _AMD, "HygonGenuine": _AMD}
+
+
+#: Options that take a value.
+VALUED = tuple(
+    option.name for option in (*_COMMON, *_X86, *_INTEL, *_AMD) if option.argument
+)
+
+
+def options(vendor: str) -> tuple[Option, ...]:
+    """Return the options on a host of a vendor.  KeyError: an unknown one.
+
+    >>> options("AuthenticAMD") == options("HygonGenuine")
+    True
+    """
+    return (*_COMMON, *_X86, *VENDORS[vendor])
+
 
 #: At most one of these at a time.
 EXCLUSIVE = ("create", "destroy", "force-reset", "force-poweroff", "checkpoint")
 
 
-def usage(prog: str) -> str:
-    """Return the usage text: one line an option."""
+def usage(prog: str, vendor: str) -> str:
+    """Return the usage text on a host of a vendor: one line an option."""
     pad = " " * 7
     lines = [f"Usage: {prog} --vm=<vmname>"]
-    for option in OPTIONS:
+    for option in options(vendor):
         value = f"=<{option.argument}>" if option.argument else ""
         if option.name != "vm":
             lines.append(f"{pad}[--{option.name}{value}]")

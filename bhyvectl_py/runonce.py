@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 from libvmmapi.exits import ExitCode, Inout, VMExit, Vmx
 
 from .report import Fact
+from .show import alternate
 
 
 def detail(vme: VMExit) -> Fact:
@@ -35,6 +36,14 @@ def vm_exit(vcpuid: int, vme: VMExit) -> list[str]:
             f"\tflags\t\t{flags}",
             f"\tport\t\t0x{io.port:04x}",
             f"\teax\t\t0x{io.eax:08x}",
+        ]
+    elif isinstance(vme.detail, Vmx) and vme.code == ExitCode.SVM:
+        svm = vme.detail
+        lines += [
+            "\treason\t\tSVM",
+            f"\texit_reason\t\t{alternate(svm.exit_reason)}",
+            f"\texitinfo1\t\t{alternate(svm.qualification)}",
+            f"\texitinfo2\t\t{alternate(svm.status)}",
         ]
     elif isinstance(vme.detail, Vmx):
         vmx = vme.detail

@@ -5,6 +5,7 @@ prints in the shapes of show.py.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from libvmmapi.caps import Cap, cap_by_name
@@ -17,7 +18,13 @@ from libvmmapi.vcpu import VCPU
 from libvmmapi.vm import VM
 
 from . import show
-from .actions import DESCRIPTORS, GET_REGISTERS, SELECTORS, SET_REGISTERS
+from .actions import (
+    DESCRIPTORS,
+    GET_REGISTERS,
+    SELECTORS,
+    SET_REGISTERS,
+    VALUED,
+)
 from .report import Fact, Report
 
 _CALL_FAILED = 255
@@ -25,8 +32,8 @@ _MB = 1 << 20
 #: Exceptions that can leave the guest, by vector: #BP.
 _BREAKPOINT = 1 << 3
 _ENOENT = 2
-_EINVAL = 22
 _MSR_PAT = 0x277
+_PORT_MAX = 0xFFFF
 _MSR_SYSENTER = (("cs", 0x174), ("sp", 0x175), ("ip", 0x176))
 
 
@@ -89,8 +96,8 @@ def set_registers(request: Request, target: Target) -> None:
 def set_descriptors(request: Request, target: Target) -> None:
     """--set-desc-cs and its kin, from --desc-base, -limit and -access."""
     base = request.number("desc-base")
-    limit = request.number("desc-limit") & 0xFFFFFFFF
-    access = request.number("desc-access") & 0xFFFFFFFF
+    limit = request.number("desc-limit")
+    access = request.number("desc-access")
     for name, reg in _regs(DESCRIPTORS):
         if f"set-desc-{name}" in request:
             table = name in {"gdtr", "idtr"}
@@ -105,18 +112,18 @@ def set_selectors(request: Request, target: Target) -> None:
 
 
 def set_chips(request: Request, target: Target) -> None:
-    """--set-x2apic-state, --wrlock-cycle, --pmtmr-port and others of the kind."""
+    """--set-x2apic-state and others of the kind, then illumos' two."""
     if "set-x2apic-state" in request:
         enabled = bool(request.number("set-x2apic-state"))
         target.vcpu.set_x2apic_state(enabled=enabled)
+    if "unassign-pptdev" in request:
+        target.vm.unassign_pptdev(*_place(request.given["unassign-pptdev"]))
+    if "set-exception-bitmap" in request:
+        _set_exception_bitmap(request.number("set-exception-bitmap"), target.vcpu)
     if "wrlock-cycle" in request:
         target.vm.wrlock_cycle()
     if "pmtmr-port" in request:
-        target.vm.pmtmr_set_location(int(request.given["pmtmr-port"], 16))
-    if "set-exception-bitmap" in request:
-        _set_exception_bitmap(request.number("set-exception-bitmap"), target.vcpu)
-    if "unassign-pptdev" in request:
-        target.vm.unassign_pptdev(*_place(request.given["unassign-pptdev"]))
+        target.vm.pmtmr_set_location(_hex(request.given["pmtmr-port"]))
 
 
 def _set_exception_bitmap(mask: int, vcpu: VCPU) -> None:
@@ -186,12 +193,20 @@ def get_memmap(request: Request, target: Target) -> None:
     target.report.add("memmap", facts, *lines)
 
 
+def _values(
+    names: tuple[str, ...], request: Request, target: Target
+) -> Iterator[tuple[str, int]]:
+    """Yield the registers that are wanted, of one moment: the vCPU stops once."""
+    wanted = [(name, reg) for name, reg in _regs(names) if request.wants(f"get-{name}")]
+    if wanted:
+        values = target.vcpu.get_register_set([reg for _, reg in wanted])
+        yield from ((name, values[reg]) for name, reg in wanted)
+
+
 def get_registers(request: Request, target: Target) -> None:
     """--get-efer and its kin."""
-    for name, reg in _regs(GET_REGISTERS):
-        if request.wants(f"get-{name}"):
-            value = target.vcpu.get_register(reg)
-            target.report.add(name, value, show.register(name, target.vcpu.id, value))
+    for name, value in _values(GET_REGISTERS, request, target):
+        target.report.add(name, value, show.register(name, target.vcpu.id, value))
 
 
 def get_segments(request: Request, target: Target) -> None:
@@ -203,10 +218,8 @@ def get_segments(request: Request, target: Target) -> None:
             fact: Fact = {"base": desc.base, "limit": desc.limit, "access": desc.access}
             line = show.descriptor(name, vcpu.id, desc)
             target.report.add(f"desc-{name}", fact, line)
-    for name, reg in _regs(SELECTORS):
-        if request.wants(f"get-{name}"):
-            value = vcpu.get_register(reg)
-            target.report.add(name, value, show.selector(name, vcpu.id, value))
+    for name, value in _values(SELECTORS, request, target):
+        target.report.add(name, value, show.selector(name, vcpu.id, value))
 
 
 def get_x2apic_state(request: Request, target: Target) -> None:
@@ -266,7 +279,7 @@ def rtc_nvram(request: Request, target: Target) -> None:
     """--set-rtc-nvram and --get-rtc-nvram, at --rtc-nvram-offset."""
     offset = request.number("rtc-nvram-offset")
     if "set-rtc-nvram" in request:
-        target.vm.rtc_write(offset, request.number("set-rtc-nvram") & 0xFF)
+        target.vm.rtc_write(offset, request.number("set-rtc-nvram"))
     if request.wants("get-rtc-nvram"):
         byte = target.vm.rtc_read(offset)
         fact: Fact = {"offset": offset, "value": byte}
@@ -287,7 +300,7 @@ def get_capabilities(request: Request, target: Target) -> None:
     if not request.wants("getcap"):
         return
     names = [cap.title for cap in Cap]
-    if "capname" in request and "get-all" not in request:
+    if {"capname", "getcap"} <= request.given.keys():
         names = [request.given["capname"]]
     facts: dict[str, Fact] = {}
     lines = []
@@ -435,12 +448,28 @@ def check_values(request: Request) -> None:
             _hex(text)
         elif name == "unassign-pptdev":
             _place(text)
-        elif text and name not in _WORDS:
+        elif name in _LARGEST:
+            if request.number(name) > _LARGEST[name]:
+                raise UsageError(f"--{name}: '{text}' is above {_LARGEST[name]:#x}")
+        elif name in _NUMBERS:
             request.number(name)
+    if "setcap" in request and "capname" not in request:
+        raise UsageError("--setcap: --capname is missing")
 
 
+_LARGEST = {
+    "setcap": 1,
+    "set-x2apic-state": 1,
+    "desc-limit": 0xFFFFFFFF,
+    "desc-access": 0xFFFFFFFF,
+    "rtc-nvram-offset": 0x7FFFFFFF,
+    "set-rtc-nvram": 0xFF,
+    "set-rtc-time": 0x7FFFFFFFFFFFFFFF,
+    **dict.fromkeys((f"set-{name}" for name in SELECTORS), 0xFFFF),
+}
 _DECIMAL = frozenset({"cpu", "set-mem", "assert-lapic-lvt"})
-_WORDS = frozenset({"vm", "capname", "checkpoint", "suspend", "unassign-pptdev"})
+_WORDS = frozenset({"vm", "capname", "checkpoint", "suspend"})
+_NUMBERS = frozenset(VALUED) - _WORDS
 
 
 def _place(text: str) -> tuple[int, int, int]:
@@ -452,8 +481,11 @@ def _place(text: str) -> tuple[int, int, int]:
     return bus, slot, func
 
 
-def _hex(text: str) -> None:
-    try:
-        int(text, 16)
-    except ValueError:
-        raise UsageError(f"--pmtmr-port: '{text}' is no hexadecimal number") from None
+def _hex(text: str) -> int:
+    """Return a port: hexadecimal digits, with or without 0x."""
+    digits = text.lower().removeprefix("0x")
+    if digits.isascii() and digits.isalnum():
+        with suppress(ValueError):
+            if (port := int(digits, 16)) <= _PORT_MAX:
+                return port
+    raise UsageError(f"--pmtmr-port: '{text}' is no hexadecimal number up to ffff")

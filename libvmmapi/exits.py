@@ -138,7 +138,11 @@ class Ioapic:
 
 @dataclass(frozen=True, slots=True)
 class Vmx:
-    """The processor refused to run; the fields are the backend's."""
+    """The processor refused to run; the fields are the backend's.
+
+    Of an exit SVM, ``exit_reason`` is the exit code, ``qualification`` and
+    ``status`` are the two words of information.
+    """
 
     status: int
     exit_reason: int
@@ -287,6 +291,7 @@ _DETAILS = {
     ExitCode.DB: _debug,
     ExitCode.IOAPIC_EOI: _ioapic,
     ExitCode.VMX: _vmx,
+    ExitCode.SVM: _vmx,
     ExitCode.IPI: _ipi,
 }
 

@@ -1,13 +1,23 @@
 """What VMs there are and what they are doing: one record for each."""
 
-import fcntl
 import os
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from .errors import VMError
+from ._ffi import CData, ffi, lib
+from .errors import VMError, check
 from .vm import VM
-from .vmdir import list_vms, vm_path
+from .vmdir import list_vms
+
+#: How long owners may take to answer, in milliseconds.
+_PATIENCE = 2000
+#: Asked at once: each takes a descriptor.
+_AT_ONCE = 256
+_ENOENT = 2
+_EAGAIN = 11
+#: The owner went while it was asked.
+_GONE = frozenset({32, 104})  # EPIPE, ECONNRESET
 
 
 class VMInfo(NamedTuple):
@@ -31,68 +41,74 @@ class VMInfo(NamedTuple):
 
 def vm_info(name: str) -> VMInfo:
     """Return what a VM is doing.  VMError(ENOENT): there is none."""
-    pid, serving = _owner(name)
-    if pid and not serving:
-        return VMInfo(name, "held", pid, uptime=_age(pid))
-    with VM.open(name) as vm:
-        if vm.trouble:
-            return VMInfo(name, "dead")
-        top = vm.get_topology()
-        memory = sum(segment.size for segment in vm.memsegs() if not segment.name)
-        state = "stopped" if vm.is_owner else _state(vm)
-        running = None if vm.is_owner else pid
-        return VMInfo(
-            name,
-            state,
-            running,
-            top.sockets * top.cores * top.threads,
-            memory,
-            _age(running) if running else None,
-            vm.backend,
-        )
+    ((_, glance),) = _look([name])
+    return _info(name, glance)
 
 
 def vm_infos() -> list[VMInfo]:
     """Return what every VM is doing; those that go meanwhile are left out."""
     infos = []
-    for name in list_vms():
+    for name, glance in _look(list_vms()):
         try:
-            infos.append(vm_info(name))
+            infos.append(_info(name, glance))
         except VMError as error:
-            if error.errno != 2:
+            if error.errno != _ENOENT:
                 infos.append(VMInfo(name, "held"))
     return infos
 
 
-def _state(vm: VM) -> str:
+def _look(names: list[str]) -> Iterator[tuple[str, CData]]:
+    """Yield names, and what the processes that run VMs of these names say."""
+    for first in range(0, len(names), _AT_ONCE):
+        some = names[first : first + _AT_ONCE]
+        words = [ffi.new("char[]", os.fsencode(name)) for name in some]
+        raw = ffi.new("char *[]", words)
+        glances = ffi.new("struct vm_glance[]", len(some))
+        rc = lib.vm_glances(raw, len(some), _PATIENCE, glances)
+        check(rc, "vm_glances")
+        for index, name in enumerate(some):
+            yield name, glances[index]
+
+
+def _info(name: str, glance: CData) -> VMInfo:
+    """Return the record of a VM that was looked at."""
+    pid = glance.pid or None
+    age = _age(pid) if pid else None
+    if glance.error == _EAGAIN or glance.error in _GONE:
+        return _resting(name)
+    if glance.error == _ENOENT:
+        raise VMError(_ENOENT, "vm_open", name)
+    if glance.error:
+        return VMInfo(name, "held", pid, uptime=age)
+    backend = ffi.string(glance.backend).decode()
+    state = _state(glance)
+    return VMInfo(name, state, pid, glance.vcpus, glance.memory, age, backend)
+
+
+def _resting(name: str) -> VMInfo:
+    """Return the record of a VM that no process runs."""
+    with VM.open(name) as vm:
+        if vm.trouble:
+            return VMInfo(name, "dead")
+        if not vm.is_owner:  # somebody has begun meanwhile
+            ((_, glance),) = _look([name])
+            return _info(name, glance)
+        top = vm.get_topology()
+        memory = sum(segment.size for segment in vm.memsegs() if not segment.name)
+        vcpus = top.sockets * top.cores * top.threads
+        return VMInfo(name, "stopped", vcpus=vcpus, memory=memory, backend=vm.backend)
+
+
+def _state(glance: CData) -> str:
     """Return what a VM does that another process runs."""
-    active = set(vm.active_cpus())
-    if vm.is_paused():
+    active = glance.active_cpus
+    if glance.paused:
         return "paused"
-    if active and active <= set(vm.suspended_cpus()):
+    if active and not active & ~glance.suspended_cpus:
         return "ending"
-    if active and active <= set(vm.debug_cpus()):
+    if active and not active & ~glance.debug_cpus:
         return "debug"
     return "running"
-
-
-def _owner(name: str) -> tuple[int, bool]:
-    """Return the pid that owns a VM, 0 for none, and whether it answers."""
-    try:
-        fd = os.open(vm_path(name) / "lock", os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError:
-        return 0, False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        words = os.read(fd, 64).split()
-        if len(words) >= 2 and words[0].isdigit():
-            return int(words[0]), words[1] == b"serve"
-        return 0, False  # it is being opened at this moment
-    else:
-        return 0, False
-    finally:
-        os.close(fd)
 
 
 def _age(pid: int) -> float | None:

@@ -6,7 +6,10 @@ applies the same rules to find the root.
 
 import os
 import stat
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: f_type of a RAM-backed /dev, where /dev/vmm may stand.
 _RAM_FILESYSTEMS = {"tmpfs", "devtmpfs", "ramfs"}
@@ -15,7 +18,8 @@ _RAM_FILESYSTEMS = {"tmpfs", "devtmpfs", "ramfs"}
 def _dev_is_ram() -> bool:
     """Say whether /dev is a filesystem in RAM."""
     try:
-        mounts = Path("/proc/self/mounts").read_text("utf-8", "replace")
+        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
+            mounts = file.read()
     except OSError:
         return False
     kind = ""
@@ -26,23 +30,30 @@ def _dev_is_ram() -> bool:
     return kind in _RAM_FILESYSTEMS
 
 
-def vm_root() -> Path:
+def _root() -> str:
+    """Return vm_root() as text: pathlib would be a good part of a short call."""
+    if chosen := os.environ.get("VMM_DIR"):
+        return chosen
+    if os.geteuid() == 0:
+        return "/dev/vmm" if _dev_is_ram() else "/run/vmm"
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        return os.path.join(runtime, "vmm")
+    raise FileNotFoundError("no VM root: set VMM_DIR or XDG_RUNTIME_DIR")
+
+
+def vm_root() -> "Path":
     """Return the directory that holds the directories of named VMs.
 
     It is $VMM_DIR; else for root /dev/vmm where /dev is RAM, or /run/vmm;
     else $XDG_RUNTIME_DIR/vmm.  Raises FileNotFoundError where an ordinary user
     has none of these.
     """
-    if chosen := os.environ.get("VMM_DIR"):
-        return Path(chosen)
-    if os.geteuid() == 0:
-        return Path("/dev/vmm" if _dev_is_ram() else "/run/vmm")
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        return Path(runtime) / "vmm"
-    raise FileNotFoundError("no VM root: set VMM_DIR or XDG_RUNTIME_DIR")
+    from pathlib import Path
+
+    return Path(_root())
 
 
-def vm_path(name: str) -> Path:
+def vm_path(name: str) -> "Path":
     """Return the directory of the VM `name`, which need not exist."""
     return vm_root() / name
 
@@ -50,7 +61,7 @@ def vm_path(name: str) -> Path:
 def list_vms() -> list[str]:
     """Return the names of all VMs, sorted; empty where there is no root."""
     try:
-        entries = list(os.scandir(vm_root()))
+        entries = list(os.scandir(_root()))
     except FileNotFoundError:
         return []
     return sorted(

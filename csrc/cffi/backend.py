@@ -5,11 +5,13 @@ setuptools has no declarative form for ``cffi_modules``, so the hooks of
 knows the extension and a compiler that uses every processor.
 """
 
+import compileall
 import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import setuptools  # first: it provides distutils
+from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403
 
 from distutils.ccompiler import CCompiler  # isort: skip
@@ -17,6 +19,23 @@ from distutils.ccompiler import CCompiler  # isort: skip
 setuptools.setup = functools.partial(
     setuptools.setup, cffi_modules=["csrc/cffi/ffi_build.py:ffibuilder"]
 )
+
+
+PACKAGES = ("libvmmapi", "bhyve_py", "bhyvectl_py", "bhyveload_py")
+
+
+def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
+    """Build as setuptools does, and byte-compile the packages where they are.
+
+    An installed wheel is compiled by pip; here nobody else would do it where
+    Python is told to write no caches, and half of a tool's start is compiling.
+    """
+    name = build_meta.build_editable(
+        wheel_directory, config_settings, metadata_directory
+    )
+    for package in PACKAGES:
+        compileall.compile_dir(package, quiet=2)
+    return name
 
 
 def _jobs():

@@ -116,6 +116,7 @@ enum vmm_ioctl_cmd {
 	VM_PPTDEV_DISABLE_MSIX = VMM_IOC_BASE | 0x49,
 	VM_PPTDEV_BAR = VMM_IOC_BASE | 0x4a,
 	VM_PPTDEV_RW = VMM_IOC_BASE | 0x4b,
+	VM_GLANCE = VMM_IOC_BASE | 0x4c,
 };
 
 struct vm_run {
@@ -288,10 +289,12 @@ struct vm_stats {
 	uint64_t statbuf[VM_STATS_PER_CALL];
 };
 
+/* As many at a time as fit: bhyvectl asks for all of them. */
+#define VM_STAT_DESCS_PER_CALL 64
 struct vm_stat_desc {
-	int32_t index;
-	int32_t pad;
-	char desc[128];
+	int32_t index;	     /* of the first one wanted */
+	int32_t num_entries; /* out: in this answer */
+	char desc[VM_STAT_DESCS_PER_CALL][120];
 };
 
 struct vm_cpu_topology {
@@ -312,6 +315,15 @@ struct vm_dirty_range {
 
 struct vm_backend {
 	char name[16];
+};
+
+/* What a list of VMs shows of each. */
+struct vm_state {
+	uint64_t active_cpus, suspended_cpus, debug_cpus;
+	uint64_t memory; /* bytes of segments without a name */
+	uint32_t vcpus;	 /* by the topology */
+	uint32_t paused;
+	char backend[16];
 };
 
 #define VM_DATA_XFER_LIMIT 8192
@@ -388,6 +400,12 @@ void vmm_dir_close(struct vmm_dir *dir);
 int vmm_dir_remove(struct vmm_dir *dir);
 bool vmm_dir_removed(struct vmm_dir *dir);
 int vmm_dir_fd(struct vmm_dir *dir);
+/*
+ * Looks at who has NAME, and waits for nobody.  0: *peer is a connection to
+ * the owner; EBUSY: somebody has it who cannot be asked; EAGAIN: nobody has
+ * it.  *pid is the owner's, 0 where it is not known.
+ */
+int vmm_dir_peek(const char *name, int *pid, int *peer);
 /* The pid of an owner that died without a word; 0: none. */
 int vmm_dir_dead_owner(struct vmm_dir *dir);
 /* From here a sudden death is noticed (serving: and ctl is answered). */
@@ -420,5 +438,8 @@ int vmm_ctl_start(struct vm *vm, struct vmm_dir *dir, struct vmm_ctl **ctl);
 void vmm_ctl_stop(struct vmm_ctl *ctl);
 /* The other end: 0, or the peer's errno; EPIPE when it went away. */
 int vmm_ctl_call(int fd, uint32_t cmd, void *arg, size_t len);
+/* Its two halves, for whoever asks several owners at once. */
+int vmm_ctl_send(int fd, uint32_t cmd, void *arg, size_t len);
+int vmm_ctl_receive(int fd, void *arg, size_t len);
 
 #endif

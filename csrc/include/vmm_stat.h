@@ -62,6 +62,13 @@ _Atomic uint64_t *vcpu_stats(struct vcpu *vcpu);
 	atomic_store_explicit(&vcpu_stats(vcpu)[type##_index], \
 	    (uint64_t)(val), memory_order_relaxed)
 
+/* An exit of a kind that the processor serves itself. */
+#define vmm_stat_inside(vcpu, type)                   \
+	do {                                          \
+		vmm_stat_incr(vcpu, type, 1);         \
+		vmm_stat_incr(vcpu, VMEXIT_COUNT, 1); \
+	} while (0)
+
 /* Counters of the core that backends count too (defined in vmm_stat.c). */
 VMM_STAT_DECLARE(VCPU_MIGRATIONS);
 VMM_STAT_DECLARE(VMEXIT_COUNT);
@@ -84,13 +91,9 @@ VMM_STAT_DECLARE(VMEXIT_REQIDLE);
 VMM_STAT_DECLARE(VMEXIT_USERSPACE);
 VMM_STAT_DECLARE(VMEXIT_RENDEZVOUS);
 VMM_STAT_DECLARE(VMEXIT_EXCEPTION);
-VMM_STAT_DECLARE(VCPU_TOTAL_RUNTIME); /* ns in vm_run */
-VMM_STAT_DECLARE(VCPU_IDLE_TICKS);    /* ns asleep in HLT */
+VMM_STAT_DECLARE(VMEXIT_RUN_STATE);
+VMM_STAT_DECLARE(VCPU_IDLE_TICKS); /* ns asleep in HLT, by the processor */
 VMM_STAT_DECLARE(VCPU_NMI_COUNT);
-/* illumos' accounting, in nanoseconds; vmm_stat.c computes the other states. */
-VMM_STAT_DECLARE(VCPU_TIME_INIT);
-VMM_STAT_DECLARE(VCPU_TIME_EMU_KERN);
-VMM_STAT_DECLARE(VCPU_TIME_EMU_USER);
 VMM_STAT_DECLARE(VCPU_EXTINT_COUNT);
 
 #endif

@@ -73,6 +73,23 @@ int vm_set_backend(const char *backend);
 /* Ours: may hot code of software processors that start from now on be
  * translated to host code (the default)? */
 void vm_set_translate(bool on);
+/*
+ * Ours: what VMs do that other processes run, all asked at once and waited
+ * for at most `ms` milliseconds.  `error` is 0, EAGAIN where no process has
+ * the VM, EBUSY or ETIMEDOUT where one has it and does not answer, or says
+ * why the VM cannot be looked at.  `memory` is in bytes.
+ */
+struct vm_glance {
+	int error;
+	int pid; /* of the process that has it; 0: not known */
+	uint64_t active_cpus, suspended_cpus, debug_cpus;
+	uint64_t memory;
+	int vcpus;
+	bool paused;
+	char backend[16];
+};
+int vm_glances(
+    const char *const *names, int n, int ms, struct vm_glance *glances);
 /* Ours: why the VM can only be destroyed or reinitialised (its owner died,
  * its state is damaged); "" when nothing is wrong. */
 const char *vm_trouble(struct vmctx *ctx);

@@ -439,6 +439,7 @@ vmm_reinit(struct vm *vm)
 			vm->ops->stats(vcpu->cookie);
 		for (int s = 0; s < MAX_VMM_STAT_ELEMS; s++)
 			atomic_store(&vcpu->stats[s], 0);
+		vcpu_time_reset(vcpu);
 		vmm_vcpu_reset(vcpu, false);
 	}
 	return (0);

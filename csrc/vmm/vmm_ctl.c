@@ -222,25 +222,33 @@ vmm_ctl_stop(struct vmm_ctl *ctl)
 /* ---- the other end ---- */
 
 int
-vmm_ctl_call(int fd, uint32_t cmd, void *arg, size_t len)
+vmm_ctl_send(int fd, uint32_t cmd, void *arg, size_t len)
 {
 	struct vmm_ctl_req req = { cmd, (uint32_t)len };
+	struct iovec iov[2] = { { &req, sizeof(req) }, { arg, len } };
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+
+	if (sendmsg(fd, &msg, MSG_NOSIGNAL) < 0)
+		return (errno == ECONNRESET ? EPIPE : errno);
+	return (0);
+}
+
+int
+vmm_ctl_receive(int fd, void *arg, size_t len)
+{
 	struct vmm_ctl_rep rep;
 	char text[256];
-	struct iovec iov[2] = { { &req, sizeof(req) }, { arg, len } };
+	const size_t room = len > sizeof(text) ? len : sizeof(text);
+	struct iovec iov[2] = { { &rep, sizeof(rep) }, { NULL, room } };
 	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
 	uint8_t *buf;
 	ssize_t n;
 	int error;
 
-	if (sendmsg(fd, &msg, MSG_NOSIGNAL) < 0)
-		return (errno == ECONNRESET ? EPIPE : errno);
-	buf = malloc(len > sizeof(text) ? len : sizeof(text));
+	buf = malloc(room);
 	if (buf == NULL)
 		return (ENOMEM);
-	iov[0] = (struct iovec) { &rep, sizeof(rep) };
-	iov[1] =
-	    (struct iovec) { buf, len > sizeof(text) ? len : sizeof(text) };
+	iov[1].iov_base = buf;
 	do
 		n = recvmsg(fd, &msg, 0);
 	while (n < 0 && errno == EINTR);
@@ -258,4 +266,12 @@ vmm_ctl_call(int fd, uint32_t cmd, void *arg, size_t len)
 	}
 	free(buf);
 	return (error);
+}
+
+int
+vmm_ctl_call(int fd, uint32_t cmd, void *arg, size_t len)
+{
+	int error = vmm_ctl_send(fd, cmd, arg, len);
+
+	return (error != 0 ? error : vmm_ctl_receive(fd, arg, len));
 }

@@ -351,8 +351,17 @@ static int
 ioc_stat_desc(struct vm *vm, void *arg)
 {
 	struct vm_stat_desc *a = arg;
+	int n = 0;
 
-	return (vmm_stat_desc(vm, a->index, a->desc, sizeof(a->desc)));
+	if (a->index < 0 || a->index >= MAX_VMM_STAT_ELEMS)
+		return (EINVAL);
+	memset(a->desc, 0, sizeof(a->desc));
+	while (n < VM_STAT_DESCS_PER_CALL &&
+	    vmm_stat_desc(vm, a->index + n, a->desc[n], sizeof(a->desc[n])) ==
+		0)
+		n++;
+	a->num_entries = n;
+	return (n == 0 ? EINVAL : 0);
 }
 
 static int
@@ -454,6 +463,30 @@ ioc_get_backend(struct vm *vm, void *arg)
 
 	memset(a->name, 0, sizeof(a->name));
 	strncpy(a->name, vm->ops->name, sizeof(a->name) - 1);
+	return (0);
+}
+
+static int
+ioc_glance(struct vm *vm, void *arg)
+{
+	uint16_t sockets, cores, threads, maxcpus;
+	struct vm_state *a = arg;
+	char name[VM_MAX_SEGNAME];
+	size_t len;
+
+	memset(a, 0, sizeof(*a));
+	a->active_cpus = vmm_active_cpus(vm);
+	a->suspended_cpus = vmm_suspended_cpus(vm);
+	a->debug_cpus = vmm_debug_cpus(vm);
+	for (int i = 0; i < VM_MAX_MEMSEGS; i++)
+		if (vmm_get_memseg(vm, i, &len, name, sizeof(name), NULL) ==
+			0 &&
+		    name[0] == '\0')
+			a->memory += len;
+	vmm_get_topology(vm, &sockets, &cores, &threads, &maxcpus);
+	a->vcpus = (uint32_t)sockets * cores * threads;
+	a->paused = vmm_is_paused(vm);
+	strncpy(a->backend, vm->ops->name, sizeof(a->backend) - 1);
 	return (0);
 }
 
@@ -619,6 +652,7 @@ static const struct vmm_ioctl table[] = {
 	    ioc_data_write),
 	IOC(VM_DESTROY_SELF, struct vm_word, LOCK_NONE, DO, ioc_destroy_self),
 	IOC(VM_GET_BACKEND, struct vm_backend, LOCK_NONE, GET, ioc_get_backend),
+	IOC(VM_GLANCE, struct vm_state, LOCK_READ_HOLD, GET, ioc_glance),
 	IOC(VM_IS_PAUSED, struct vm_word, LOCK_NONE, GET, ioc_is_paused),
 	IOC(VM_MEMORY_WRITTEN, struct vm_dirty_range, LOCK_READ_HOLD, DO,
 	    ioc_memory_written),

@@ -429,7 +429,7 @@ vmm_dir_dead_owner(struct vmm_dir *dir)
 }
 
 static int
-connect_owner(int dirfd)
+connect_owner(int dirfd, int type)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 	int error, fd;
@@ -437,7 +437,7 @@ connect_owner(int dirfd)
 	/* The name itself may be longer than a socket's address. */
 	snprintf(
 	    sun.sun_path, sizeof(sun.sun_path), "/proc/self/fd/%d/ctl", dirfd);
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | type, 0);
 	if (fd < 0)
 		return (-1);
 	if (connect(fd, (struct sockaddr *)&sun, sizeof(sun)) == 0)
@@ -486,7 +486,7 @@ acquire(struct vmm_dir *dir, bool must_own, int *peer)
 			vmm_set_error("process %d runs this VM", pid);
 			return (EBUSY);
 		}
-		if (serving && (*peer = connect_owner(dir->fd)) >= 0)
+		if (serving && (*peer = connect_owner(dir->fd, 0)) >= 0)
 			return (0);
 		if (now_ms() > deadline) {
 			vmm_set_error(pid != 0 ? "process %d holds this VM"
@@ -533,6 +533,44 @@ open_dir(const char *name, struct vmm_dir **retdir)
 	}
 	*retdir = dir;
 	return (0);
+}
+
+int
+vmm_dir_peek(const char *name, int *pid, int *peer)
+{
+	char root[PATH_MAX], path[VM_MAX_NAMELEN + sizeof("/lock")];
+	int error, rootfd = -1, dirfd = -1, lockfd = -1;
+	bool serving, once;
+
+	*pid = 0;
+	*peer = -1;
+	if ((error = vmm_dir_check_name(name)) != 0 ||
+	    (error = open_root(&rootfd, root, sizeof(root))) != 0)
+		return (error);
+	snprintf(path, sizeof(path), "%s/lock", name);
+	lockfd = openat(rootfd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (lockfd < 0) {
+		error = errno;
+	} else if (flock(lockfd, LOCK_SH | LOCK_NB) == 0) {
+		error = EAGAIN;
+	} else if (errno != EWOULDBLOCK) {
+		error = errno;
+	} else {
+		error = EBUSY;
+		*pid = read_mark(lockfd, &serving, &once);
+		if (serving)
+			dirfd = openat(rootfd, name,
+			    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (dirfd >= 0 &&
+		    (*peer = connect_owner(dirfd, SOCK_NONBLOCK)) >= 0)
+			error = 0;
+	}
+	if (lockfd >= 0)
+		close(lockfd);
+	if (dirfd >= 0)
+		close(dirfd);
+	close(rootfd);
+	return (error);
 }
 
 int

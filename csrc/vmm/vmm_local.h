@@ -53,6 +53,27 @@ struct vmm_mtrr {
 	uint64_t var[2 * VM_MTRR_VARS]; /* base, mask, base, mask... */
 };
 
+/* What a vCPU is at, vmm_account.c. */
+enum vcpu_time {
+	VT_INIT, /* nothing of the guest has run */
+	VT_RUN,	 /* in the processor */
+	VT_IDLE, /* in HLT, or waiting for SIPI */
+	VT_PAUSED,
+	VT_KERN, /* in the vmm */
+	VT_USER, /* in whoever called vm_run() */
+	VT_COUNT,
+};
+
+/* In nanoseconds; written by the vCPU's thread, read by all. */
+struct vcpu_times {
+	_Atomic uint32_t seq;
+	_Atomic int state;
+	_Atomic uint64_t since; /* the present state; 0: it never ran */
+	_Atomic uint64_t spent[VT_COUNT];
+	_Atomic uint64_t waited; /* by the thread, before it ran the vCPU */
+	bool ran;
+};
+
 struct vcpu {
 	struct vm *vm;
 	int vcpuid;
@@ -104,9 +125,7 @@ struct vcpu {
 	const char *user_thread; /* of the last exit */
 
 	/* Time accounting, by the vCPU's own thread. */
-	uint64_t time_mark; /* when the present state began */
-	bool time_in_user;  /* it is user space's, not the vmm's */
-	_Atomic uint64_t time_paused;
+	struct vcpu_times times;
 	_Atomic int tid; /* the thread of vmm_run(); 0: none yet */
 
 	_Atomic uint64_t stats[MAX_VMM_STAT_ELEMS];
@@ -191,6 +210,13 @@ void vmm_pause_notice(struct vm *vm);
 void vmm_event_reset(struct vcpu *vcpu);
 bool vmm_event_deliverable(struct vcpu *vcpu, bool *intr_enabled);
 
+/* vmm_account.c */
+void vcpu_time_begin(struct vcpu *vcpu);
+void vcpu_time_enter(struct vcpu *vcpu, enum vcpu_time state);
+void vcpu_time_rename(struct vcpu *vcpu, enum vcpu_time state);
+void vcpu_time_reset(struct vcpu *vcpu);
+uint64_t vcpu_time_read(struct vcpu *vcpu, uint64_t spent[VT_COUNT]);
+uint64_t vcpu_time_waited(struct vcpu *vcpu);
 /* vmm_mem.c */
 int vmm_mem_init(struct vm *vm);
 void vmm_mem_cleanup(struct vm *vm);

@@ -32,24 +32,28 @@ count_own(struct vcpu *vcpu, int index, uint64_t n)
 	    memory_order_relaxed);
 }
 
-/*
- * The state that began at the last mark ends now: time before the first
- * instruction is the vCPU's start, later it is user space's or the vmm's.
- */
+/* Exits that leave the processor; those that it serves itself it counts. */
 static void
-time_ends(struct vcpu *vcpu, uint64_t now)
+count_exit(struct vcpu *vcpu, uint32_t exitcode)
 {
-	if (vcpu->time_mark == 0)
-		return;
-	if (vcpu->stats[VCPU_TOTAL_RUNTIME_index] == 0)
-		count_own(vcpu, VCPU_TIME_INIT_index, now - vcpu->time_mark);
-	else if (vcpu->time_in_user)
-		count_own(
-		    vcpu, VCPU_TIME_EMU_USER_index, now - vcpu->time_mark);
-	else
-		count_own(
-		    vcpu, VCPU_TIME_EMU_KERN_index, now - vcpu->time_mark);
-	vcpu->time_in_user = false;
+	count_own(vcpu, VMEXIT_COUNT_index, 1);
+	switch (exitcode) {
+	case VM_EXITCODE_HLT:
+		count_own(vcpu, VMEXIT_HLT_index, 1);
+		break;
+	case VM_EXITCODE_PAUSE:
+		count_own(vcpu, VMEXIT_PAUSE_index, 1);
+		break;
+	case VM_EXITCODE_MTRAP:
+		count_own(vcpu, VMEXIT_MTRAP_index, 1);
+		break;
+	case VM_EXITCODE_BPT:
+	case VM_EXITCODE_DB:
+		count_own(vcpu, VMEXIT_EXCEPTION_index, 1);
+		break;
+	default:
+		break;
+	}
 }
 
 /* ---- suspend ---- */
@@ -216,9 +220,8 @@ static void
 wait_resume(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
-	uint64_t start = clock_ns(CLOCK_MONOTONIC);
 
-	time_ends(vcpu, start);
+	vcpu_time_enter(vcpu, VT_PAUSED);
 	vmm_exit_owes(vcpu, false);
 	vcpu_set_state(vcpu, VCPU_IDLE, false);
 	pthread_mutex_lock(&vm->mtx);
@@ -227,8 +230,7 @@ wait_resume(struct vcpu *vcpu)
 		pthread_cond_wait(&vm->cond, &vm->mtx);
 	pthread_mutex_unlock(&vm->mtx);
 	vcpu_set_state(vcpu, VCPU_FROZEN, true);
-	vcpu->time_mark = clock_ns(CLOCK_MONOTONIC);
-	atomic_fetch_add(&vcpu->time_paused, vcpu->time_mark - start);
+	vcpu_time_enter(vcpu, VT_KERN);
 }
 
 /* ---- HLT and the wait for SIPI ---- */
@@ -271,11 +273,10 @@ vcpu_sleep(struct vcpu *vcpu, bool wait_sipi)
 {
 	struct vm *vm = vcpu->vm;
 	uint64_t bit = 1UL << vcpu->vcpuid;
-	uint64_t start = clock_ns(CLOCK_MONOTONIC);
 	bool intr_enabled, deaf;
 	uint32_t seq;
 
-	time_ends(vcpu, start);
+	vcpu_time_enter(vcpu, VT_IDLE);
 	vcpu_set_state(vcpu, VCPU_SLEEPING, false);
 	for (;;) {
 		seq = atomic_load(&vcpu->wake_seq);
@@ -297,8 +298,7 @@ vcpu_sleep(struct vcpu *vcpu, bool wait_sipi)
 	}
 	atomic_fetch_and(&vm->halted_cpus, ~bit);
 	vcpu_set_state(vcpu, VCPU_FROZEN, false);
-	vcpu->time_mark = clock_ns(CLOCK_MONOTONIC);
-	vmm_stat_incr(vcpu, VCPU_IDLE_TICKS, vcpu->time_mark - start);
+	vcpu_time_enter(vcpu, VT_KERN);
 }
 
 /* ---- the run loop ---- */
@@ -335,6 +335,7 @@ before_entry(struct vcpu *vcpu, struct vm_exit *vme, int *error)
 		} else if (atomic_load(&vm->paused)) {
 			wait_resume(vcpu);
 		} else if ((bits & VCPU_EV_INIT) != 0) {
+			count_own(vcpu, VMEXIT_RUN_STATE_index, 1);
 			if ((*error = vcpu_apply_run_state(vcpu)) != 0)
 				return (false);
 		} else if ((bits & VCPU_EV_DEBUG) != 0) {
@@ -354,7 +355,6 @@ before_entry(struct vcpu *vcpu, struct vm_exit *vme, int *error)
 static int
 run_once(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 {
-	uint64_t start;
 	int cpu, error;
 
 	cpu = sched_getcpu();
@@ -364,13 +364,11 @@ run_once(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 		vcpu->lasthostcpu = cpu;
 		atomic_store(&vcpu->hostcpu, cpu);
 	}
-	start = clock_ns(CLOCK_MONOTONIC);
-	time_ends(vcpu, start);
+	vcpu_time_enter(vcpu, VT_RUN);
 	vcpu_set_state(vcpu, VCPU_RUNNING, false);
 	error = vcpu->vm->ops->run(vcpu->cookie, entry, vme);
 	vcpu_set_state(vcpu, VCPU_FROZEN, false);
-	vcpu->time_mark = clock_ns(CLOCK_MONOTONIC);
-	count_own(vcpu, VCPU_TOTAL_RUNTIME_index, vcpu->time_mark - start);
+	vcpu_time_enter(vcpu, VT_KERN);
 	return (error);
 }
 
@@ -400,7 +398,7 @@ exit_to_user(struct vcpu *vcpu, struct vm_exit *vme, bool brief)
 	    is_access(vme) || vme->exitcode == VM_EXITCODE_RDMSR ||
 		vme->exitcode == VM_EXITCODE_WRMSR);
 	vcpu->exit_rip = vme->rip;
-	vcpu->time_in_user = true;
+	vcpu_time_rename(vcpu, VT_USER);
 	count_own(vcpu, VMEXIT_USERSPACE_index, 1);
 }
 
@@ -419,10 +417,8 @@ vmm_run(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 	if (entry == NULL)
 		entry = &default_entry;
 	brief = (entry->flags & VEF_BRIEF) != 0;
-	if (vcpu->time_mark == 0) {
-		vcpu->time_mark = clock_ns(CLOCK_MONOTONIC);
-		atomic_store(&vcpu->tid, gettid());
-	}
+	if (vcpu->times.since == 0)
+		vcpu_time_begin(vcpu);
 	vcpu_set_state(vcpu, VCPU_FROZEN, true);
 	while (error == 0 && !done) {
 		/* An answer to the last exit must reach the processor before
@@ -445,12 +441,11 @@ vmm_run(struct vcpu *vcpu, const struct vm_entry *entry, struct vm_exit *vme)
 			/* before_entry() knows what to do. */
 			break;
 		case VM_EXITCODE_HLT:
-			count_own(vcpu, VMEXIT_COUNT_index, 1);
-			vmm_stat_incr(vcpu, VMEXIT_HLT, 1);
+			count_exit(vcpu, vme->exitcode);
 			atomic_store(&vcpu->halted, true);
 			break;
 		default:
-			count_own(vcpu, VMEXIT_COUNT_index, 1);
+			count_exit(vcpu, vme->exitcode);
 			done = true;
 		}
 	}

@@ -4,12 +4,10 @@
  * processors and of its own kind.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "vmm_dev.h"
 #include "vmm_local.h"
@@ -35,8 +33,7 @@ VMM_STAT(VMEXIT_REQIDLE, "number of times idle requested at exit");
 VMM_STAT(VMEXIT_USERSPACE, "number of vm exits handled in userspace");
 VMM_STAT(VMEXIT_RENDEZVOUS, "number of times rendezvous pending at exit");
 VMM_STAT(VMEXIT_EXCEPTION, "number of vm exits due to exceptions");
-VMM_STAT(VCPU_TOTAL_RUNTIME, "vcpu total runtime");
-VMM_STAT(VCPU_IDLE_TICKS, "number of ticks vcpu was idle");
+VMM_STAT(VMEXIT_RUN_STATE, "number of vm exits due to run_state change");
 VMM_STAT(VCPU_NMI_COUNT, "number of NMIs delivered to vcpu");
 VMM_STAT(VCPU_EXTINT_COUNT, "number of ExtINTs delivered to vcpu");
 
@@ -53,10 +50,6 @@ stat_wired(struct vcpu *vcpu)
 	return (vcpu->vcpuid == 0 ? vmm_mem_wired(vcpu->vm) : 0);
 }
 
-VMM_STAT(VCPU_TIME_INIT, "time_init");
-VMM_STAT(VCPU_TIME_EMU_KERN, "time_emu_kern");
-VMM_STAT(VCPU_TIME_EMU_USER, "time_emu_user");
-
 static uint64_t
 counter(struct vcpu *vcpu, int index)
 {
@@ -64,60 +57,70 @@ counter(struct vcpu *vcpu, int index)
 	    atomic_load_explicit(&vcpu->stats[index], memory_order_relaxed));
 }
 
-/* What the vCPU's thread has waited for a host processor, by the host. */
 static uint64_t
-stat_time_sched(struct vcpu *vcpu)
+stat_runtime(struct vcpu *vcpu)
 {
-	unsigned long long ran, waited;
-	char path[64], text[96];
-	ssize_t n;
-	int fd;
+	uint64_t spent[VT_COUNT];
 
-	if (atomic_load(&vcpu->tid) == 0)
-		return (0);
-	snprintf(path, sizeof(path), "/proc/self/task/%d/schedstat",
-	    atomic_load(&vcpu->tid));
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return (0);
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	if (sscanf(text, "%llu %llu", &ran, &waited) != 2)
-		return (0);
-	return (waited);
+	vcpu_time_read(vcpu, spent);
+	return (spent[VT_RUN]);
+}
+
+VMM_STAT_FUNC(VCPU_TOTAL_RUNTIME, "vcpu total runtime", stat_runtime);
+
+/* HLT inside the processor is in the counter's own place: kvm_stats.c. */
+static uint64_t stat_idle(struct vcpu *vcpu);
+VMM_STAT_FUNC(VCPU_IDLE_TICKS, "number of ticks vcpu was idle", stat_idle);
+
+static uint64_t
+stat_idle(struct vcpu *vcpu)
+{
+	uint64_t spent[VT_COUNT];
+
+	vcpu_time_read(vcpu, spent);
+	return (spent[VT_IDLE] + counter(vcpu, VCPU_IDLE_TICKS_index));
 }
 
 /*
- * HLT inside the processor (KVM) is idle time.  The thread waits for a host
- * processor wherever it is, in the guest or not: the guest's part by time.
+ * illumos' times.  The thread waits for a host processor in any state: each
+ * gives a part of that by its length, so that all of them are the time since
+ * the vCPU's first run.  HLT inside the processor is no running.
  */
-static uint64_t
-stat_time_run(struct vcpu *vcpu)
+static void
+times(struct vcpu *vcpu, uint64_t t[VT_COUNT], uint64_t *waited)
 {
-	uint64_t in_run = counter(vcpu, VCPU_TOTAL_RUNTIME_index);
-	uint64_t all = in_run + counter(vcpu, VCPU_TIME_EMU_KERN_index) +
-	    counter(vcpu, VCPU_TIME_EMU_USER_index);
-	uint64_t less = 0;
+	uint64_t halted, sum;
 
-	if (all != 0)
-		less = (uint64_t)((double)stat_time_sched(vcpu) *
-		    ((double)in_run / (double)all));
-	if (vcpu->vm->ops->stats != NULL)
-		less += counter(vcpu, VCPU_IDLE_TICKS_index);
-	return (in_run > less ? in_run - less : 0);
+	sum = vcpu_time_read(vcpu, t);
+	*waited = vcpu_time_waited(vcpu);
+	if (*waited > sum)
+		*waited = sum;
+	for (int i = 0; i < VT_COUNT && sum != 0; i++)
+		t[i] -=
+		    (uint64_t)((double)*waited * ((double)t[i] / (double)sum));
+	halted = counter(vcpu, VCPU_IDLE_TICKS_index);
+	if (halted > t[VT_RUN])
+		halted = t[VT_RUN];
+	t[VT_RUN] -= halted;
+	t[VT_IDLE] += halted + t[VT_PAUSED];
 }
 
-static uint64_t
-stat_time_idle(struct vcpu *vcpu)
-{
-	return (counter(vcpu, VCPU_IDLE_TICKS_index) +
-	    atomic_load(&vcpu->time_paused));
-}
+#define TIME(name, value)                              \
+	static uint64_t stat_##name(struct vcpu *vcpu) \
+	{                                              \
+		uint64_t t[VT_COUNT], waited;          \
+                                                       \
+		times(vcpu, t, &waited);               \
+		return (value);                        \
+	}                                              \
+	VMM_STAT_FUNC(VCPU_##name, #name, stat_##name)
+TIME(time_init, t[VT_INIT]);
+TIME(time_run, t[VT_RUN]);
+TIME(time_idle, t[VT_IDLE]);
+TIME(time_emu_kern, t[VT_KERN]);
+TIME(time_emu_user, t[VT_USER]);
+TIME(time_sched, waited);
 
-VMM_STAT_FUNC(VCPU_TIME_RUN, "time_run", stat_time_run);
-VMM_STAT_FUNC(VCPU_TIME_IDLE, "time_idle", stat_time_idle);
-VMM_STAT_FUNC(VCPU_TIME_SCHED, "time_sched", stat_time_sched);
 VMM_STAT_FUNC(VMM_MEM_RESIDENT, "Resident memory", stat_resident);
 VMM_STAT_FUNC(VMM_MEM_WIRED, "Wired memory", stat_wired);
 
@@ -161,6 +164,7 @@ static const char *const stat_order[] = {
 	"ipis sent to vcpu",
 	"ipis sent from vcpu",
 	"ipis received by vcpu",
+	"number of vm exits due to run_state change",
 	"time_init",
 	"time_run",
 	"time_idle",

@@ -183,6 +183,7 @@ ctx_free(struct vmctx *ctx)
 static struct vmctx *
 ctx_alloc(const char *name)
 {
+	static _Atomic uint64_t serials = 1;
 	struct vmctx *ctx;
 
 	ctx = calloc(1, sizeof(*ctx));
@@ -192,6 +193,7 @@ ctx_alloc(const char *name)
 		return (NULL);
 	}
 	ctx->peer = -1;
+	ctx->serial = atomic_fetch_add(&serials, 1);
 	pthread_mutex_init(&ctx->mtx, NULL);
 	return (ctx);
 }

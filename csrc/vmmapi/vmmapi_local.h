@@ -22,6 +22,7 @@ struct remote_seg {
 
 struct vmctx {
 	char *name;
+	uint64_t serial; /* of this context, no other's */
 	struct vmm_dir *dir;
 	struct vm *vm; /* NULL: somebody else's */
 	struct vmm_ctl *ctl;

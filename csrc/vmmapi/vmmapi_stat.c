@@ -35,15 +35,30 @@ vm_get_stats(struct vcpu *vcpu, struct timeval *tv, int *count)
 	return (stats);
 }
 
+/*
+ * The thread's last page of names serves those that follow its first one:
+ * whoever reads them in their order, from the start, sees them of now.
+ */
 const char *
 vm_get_stat_desc(struct vmctx *ctx, int index)
 {
 	static _Thread_local struct vm_stat_desc a;
+	static _Thread_local uint64_t serial;
 
-	memset(&a, 0, sizeof(a));
-	a.index = index;
-	if (VMIOC(ctx, VM_STAT_DESC, &a) != 0)
-		return (NULL);
-	a.desc[sizeof(a.desc) - 1] = '\0';
-	return (a.desc);
+	if (serial != ctx->serial || index <= a.index ||
+	    index - a.index >= a.num_entries) {
+		serial = 0;
+		a.index = index;
+		if (VMIOC(ctx, VM_STAT_DESC, &a) != 0)
+			return (NULL);
+		if (a.num_entries <= 0 ||
+		    a.num_entries > VM_STAT_DESCS_PER_CALL) {
+			vmapi_error(EPROTO);
+			return (NULL);
+		}
+		for (int i = 0; i < a.num_entries; i++)
+			a.desc[i][sizeof(a.desc[i]) - 1] = '\0';
+		serial = ctx->serial;
+	}
+	return (a.desc[index - a.index]);
 }

@@ -11,8 +11,10 @@ def number(text: str, option: str) -> int:
     """
     digits = text.strip().lower()
     negative = digits.startswith("-")
-    digits = digits.lstrip("+-") if digits[:1] in "+-" else digits
+    digits = digits[1:] if digits[:1] in {"+", "-"} else digits
     try:
+        if not (digits.isascii() and digits.isalnum()):
+            raise ValueError(digits)
         if digits.startswith("0x"):
             value = int(digits[2:], 16)
         else:

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -27,6 +28,7 @@ import blkbench
 import netbench
 
 from support import debroot, fbsdimage, guestfiles
+from support.fleet import fleet
 from support.machine import SLOTS
 from support.tools import tool_argv
 
@@ -385,6 +387,62 @@ def _call(option: str) -> float:
         shutil.rmtree(root)
 
 
+def _beside_running(runs: int) -> dict[str, object]:
+    """Time bhyvectl's calls beside 50 guests that idle, and what those cost.
+
+    The least wall time is what a call takes where nothing else runs; the
+    processor time holds in any case.
+    """
+    root = Path(tempfile.mkdtemp())
+    env = dict(os.environ, VMM_DIR=str(root))
+    row: dict[str, object] = {"unit": "ms"}
+    try:
+        with fleet(root, GUESTS / "bench_idle.elf", 50) as running:
+            for args in (
+                ("--help",),
+                ("--list",),
+                ("--list", "--json"),
+                ("--vm=vm07", "--get-all"),
+                ("--vm=vm07", "--get-stats"),
+            ):
+                wall, cpu = [], []
+                for _ in range(max(21, 4 * runs)):
+                    before = getrusage(RUSAGE_CHILDREN)
+                    began = time.monotonic()
+                    subprocess.run(
+                        tool_argv("bhyvectl", *args),
+                        env=env,
+                        check=True,
+                        capture_output=True,
+                    )
+                    wall.append(1000 * (time.monotonic() - began))
+                    used = getrusage(RUSAGE_CHILDREN)
+                    cpu.append(1000 * (used.ru_utime + used.ru_stime))
+                    cpu[-1] -= 1000 * (before.ru_utime + before.ru_stime)
+                name = " ".join(args[-2:] if args[0] == "--list" else args[-1:])
+                row[f"{name} least"] = round(min(wall), 1)
+                row[f"{name} median"] = round(statistics.median(wall), 1)
+                row[f"{name} processor"] = round(min(cpu), 1)
+            before_ticks = sum(map(_ticks, running.values()))
+            time.sleep(10)
+            used_ticks = sum(map(_ticks, running.values())) - before_ticks
+            share = used_ticks / os.sysconf("SC_CLK_TCK") / 10 / len(running)
+            row["idle guest, % of a processor"] = round(100 * share, 3)
+        row["load"] = os.getloadavg()[0]
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        return row | {"failed": str(error)}
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    return row
+
+
+def _ticks(process: subprocess.Popen[bytes]) -> int:
+    """Return the processor time of a process, in clock ticks."""
+    text = Path(f"/proc/{process.pid}/stat").read_text("utf-8")
+    fields = text.rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 def server_disk() -> tuple[debroot.Debian, str]:
     """Return the Debian server and a disk of its own with it."""
     guest = debroot.debian(CACHE)
@@ -479,6 +537,7 @@ FIGURES: dict[str, tuple[str, Callable[[], float], Callable[[], float] | None]] 
 
 #: Rows of their own shape: name -> function of the number of runs.
 ROWS: dict[str, Callable[[int], dict[str, object]]] = {
+    "bhyvectl beside 50 running VMs": _beside_running,
     "vCPU away while others ask, soft": lambda runs: gap_row("soft", runs),
     "vCPU away while others ask, KVM": lambda runs: gap_row("kvm", runs),
 }

@@ -14,6 +14,7 @@ from libvmmapi import VM
 from support import guestfiles
 from support.machine import Machine
 from support.ownguests import own_guest
+from support.tools import interprets
 
 CACHE = Path(__file__).parents[2] / "build" / "guest"
 NAMES = ("kvm_real16", "kvm_prot32", "kvm_long64", "kvm_irq", "kvm_io")
@@ -31,13 +32,6 @@ LINUX_ARGS = (
     "rcupdate.rcu_expedited=1 cryptomgr.notests "
     "initcall_blacklist=ftrace_check_for_weak_functions"
 )
-
-
-def interprets(backend: str) -> bool:
-    """Whether the backend is a KVM that has no hardware to run guests on."""
-    flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
-    assert flags
-    return backend == "kvm" and not {"vmx", "svm"} & set(flags[1].split())
 
 
 def fallbacks(machine: Machine) -> int:

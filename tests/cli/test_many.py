@@ -1,9 +1,12 @@
 """Fifty VMs at once: bhyvectl answers about each of them, and about all."""
 
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
@@ -12,6 +15,8 @@ import pytest
 
 from libvmmapi import VM
 from support import preload
+from support.fleet import fleet as idlers
+from support.ownguests import own_guest
 from support.tools import Tool, tool_argv
 
 COUNT = 50
@@ -82,3 +87,46 @@ def test_each_answer_is_cheap(fleet: list[str], args: tuple[str, ...]) -> None:
     median = statistics.median(cost(call) for call in calls)
     assert median - bare < 0.05, (median, bare)
     assert median < 0.15
+
+
+def test_owners_that_do_not_answer(tool: Tool, vm_dir: Path, fleet: list[str]) -> None:
+    """A process that was stopped, as `kill -STOP` does, holds up nothing."""
+    pid = int((vm_dir / fleet[0] / "lock").read_text("ascii").split()[0])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        listed = json.loads(tool("bhyvectl", "--list", "--json").out)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    states = {vm["name"]: (vm["state"], vm["pid"]) for vm in listed}
+    assert list(states) == fleet
+    assert states[fleet[0]] == ("held", pid)
+    assert states[fleet[-1]] == ("stopped", None)
+
+
+@pytest.mark.slow
+def test_fifty_guests_that_idle(tool: Tool, vm_dir: Path) -> None:
+    """Calls beside 50 bhyves cost what they cost alone, and those sleep."""
+    with idlers(vm_dir, own_guest("bench_idle"), COUNT) as running:
+        listed = json.loads(tool("bhyvectl", "--list", "--json").out)
+        assert {vm["name"]: (vm["state"], vm["pid"]) for vm in listed} == {
+            name: ("running", process.pid) for name, process in running.items()
+        }
+        bare = min(cost(tool_argv("bhyvectl", "--help")) for _ in range(9))
+        for args in (
+            ("--list",),
+            ("--vm=vm07", "--get-all"),
+            ("--vm=vm07", "--get-stats"),
+        ):
+            least = min(cost(tool_argv("bhyvectl", *args)) for _ in range(9))
+            assert least - bare < 0.03, (args, least, bare)
+        before = sum(map(used, running.values()))
+        time.sleep(4)
+        share = (sum(map(used, running.values())) - before) / 4 / COUNT
+        assert share < 0.01
+
+
+def used(process: subprocess.Popen[bytes]) -> float:
+    """Return the processor time that a process has taken, in seconds."""
+    text = Path(f"/proc/{process.pid}/stat").read_text("utf-8")
+    fields = text.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

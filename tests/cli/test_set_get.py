@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from bhyvectl_py.actions import DESCRIPTORS, SELECTORS, SET_REGISTERS
 from libvmmapi import VM
-from support.runner import SPIN, running
+from support.runner import standing
 from support.tools import Result, Tool
 
 #: Values that differ from those of a reset, and that a guest which does
@@ -34,20 +33,6 @@ SELECTOR_VALUES = {name: 0x10 * (number + 1) for number, name in enumerate(SELEC
 STATES = ("stopped", "paused", "running")
 
 
-@contextmanager
-def vm_in(state: str) -> Iterator[None]:
-    """Have the VM "t" in a state while the block runs."""
-    if state == "stopped":
-        yield
-        return
-    with running("t", SPIN), VM.open("t") as vm:
-        code = bytes.fromhex(SPIN)
-        vm.map_gpa(0x1010, len(code))[:] = code
-        if state == "paused":
-            vm.pause()
-        yield
-
-
 @pytest.fixture(params=STATES)
 def ctl(
     request: pytest.FixtureRequest,
@@ -62,7 +47,7 @@ def ctl(
         assert done.status == 0, (args, done)
         return done
 
-    with vm_in(request.param):
+    with standing("t", request.param):
         yield run
 
 

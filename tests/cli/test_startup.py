@@ -25,7 +25,7 @@ def processor_seconds(argv: list[str]) -> float:
 
 
 @preload.needs_speed
-@pytest.mark.parametrize("name", ["bhyve", "bhyvectl"])
+@pytest.mark.parametrize("name", ["bhyve", "bhyvectl", "bhyveload"])
 def test_help_takes_a_tenth_of_a_second(name: str) -> None:
     argv = tool_argv(name, "--help")
     median = statistics.median(processor_seconds(argv) for _ in range(7))

@@ -12,9 +12,10 @@ from bhyve_py.usage import usage
 from bhyvectl_py.actions import (
     DESCRIPTORS,
     GET_REGISTERS,
-    OPTIONS,
     SELECTORS,
     SET_REGISTERS,
+    VENDORS,
+    options,
 )
 
 MAN = Path(__file__).resolve().parents[2] / "man"
@@ -64,7 +65,7 @@ def test_the_usage_text_names_every_option() -> None:
 
 def test_bhyvectl_8_describes_every_option() -> None:
     described = {flag.removeprefix("-") for flag in _flags("bhyvectl.8")}
-    names = {option.name for option in OPTIONS}
+    names = {option.name for vendor in VENDORS for option in options(vendor)}
     assert names - FORMS - described == set()
     assert described - names == {"get-", "set-", "get-desc-", "set-desc-"}
 

@@ -44,6 +44,25 @@ def main(name: str, program: str) -> None:
 
 
 @contextmanager
+def standing(name: str, state: str) -> Iterator[None]:
+    """Have a VM "stopped", "paused" or "running" while the block runs.
+
+    Its guest, if it has one, spins at 0x1000 and at 0x1010.
+    """
+    from libvmmapi import VM
+
+    if state == "stopped":
+        yield
+        return
+    with running(name, SPIN), VM.open(name) as vm:
+        code = bytes.fromhex(SPIN)
+        vm.map_gpa(0x1010, len(code))[:] = code
+        if state == "paused":
+            vm.pause()
+        yield
+
+
+@contextmanager
 def running(name: str, program: str = SPIN) -> Iterator[subprocess.Popen[str]]:
     """Run main() in a process of its own; end it afterwards."""
     process = subprocess.Popen(

@@ -1,5 +1,6 @@
 """Running the three tools from tests."""
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,3 +29,10 @@ def tool_argv(name: str, *args: str) -> list[str]:
         f"from {name}_py.__main__ import main; sys.exit(main())"
     )
     return [sys.executable, "-c", code, *args]
+
+
+def interprets(backend: str) -> bool:
+    """Whether the backend is a KVM that has no hardware to run guests on."""
+    flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+    assert flags
+    return backend == "kvm" and not {"vmx", "svm"} & set(flags[1].split())

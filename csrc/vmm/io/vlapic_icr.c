@@ -21,6 +21,8 @@ enum { DEST_FIELD, DEST_SELF, DEST_ALL, DEST_OTHERS };
 #define BROADCAST_X2APIC 0xffffffffu
 
 VMM_STAT_ARRAY(IPIS_SENT, VM_MAXCPU, "ipis sent to vcpu");
+VMM_STAT(VLAPIC_IPI_SEND, "ipis sent from vcpu");
+VMM_STAT(VLAPIC_IPI_RECV, "ipis received by vcpu");
 
 static struct vlapic *
 vlapic_of(struct vm *vm, int vcpuid)
@@ -168,6 +170,17 @@ vlapic_deliver_intr(
 	deliver_set(vm, set, delmode, vec, level);
 }
 
+static void
+count_ipi(struct vlapic *from, int to)
+{
+	struct vlapic *other = vlapic_of(from->vm, to);
+
+	vmm_stat_array_incr(from->vcpu, IPIS_SENT, to, 1);
+	vmm_stat_incr(from->vcpu, VLAPIC_IPI_SEND, 1);
+	if (other != NULL)
+		vmm_stat_incr(other->vcpu, VLAPIC_IPI_RECV, 1);
+}
+
 int
 vlapic_icr_write(struct vlapic *vlapic, uint32_t low, uint32_t dest)
 {
@@ -221,7 +234,7 @@ vlapic_icr_write(struct vlapic *vlapic, uint32_t low, uint32_t dest)
 		set &= ~self;
 	for (i = 0; i < VM_MAXCPU; i++)
 		if (set & (1ULL << i))
-			vmm_stat_array_incr(vlapic->vcpu, IPIS_SENT, i, 1);
+			count_ipi(vlapic, i);
 	deliver_set(vm, set, delmode, vec, false);
 	return (0);
 }
@@ -229,7 +242,7 @@ vlapic_icr_write(struct vlapic *vlapic, uint32_t low, uint32_t dest)
 void
 vlapic_self_ipi(struct vlapic *vlapic, uint32_t vector)
 {
-	vmm_stat_array_incr(vlapic->vcpu, IPIS_SENT, vlapic->id, 1);
+	count_ipi(vlapic, vlapic->id);
 	if (vector < 16)
 		vlapic_set_error(vlapic, ESR_SEND_ILLEGAL);
 	else

@@ -261,7 +261,7 @@ kvm_cpuid_changed(void *vcpui)
 {
 	struct kvm_vcpu *kc = vcpui;
 
-	if (!kc->cpuid_set)
+	if (!kc->cpuid_set || kc->ran)
 		return (0);
 	return (kvm_cpuid_set(kc) != 0 ? errno : 0);
 }

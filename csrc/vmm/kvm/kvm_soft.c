@@ -374,7 +374,6 @@ kvm_soft_resume(struct kvm_vcpu *kc, const struct vm_entry *entry,
 		/* A single-step that KVM has not seen. */
 		if (!kc->cap_mtrap)
 			return (false);
-		vmm_stat_incr(kc->vcpu, VMEXIT_MTRAP, 1);
 		memset(vme, 0, sizeof(*vme));
 		vme->exitcode = VM_EXITCODE_MTRAP;
 		vme->rip = ks->state.rip;

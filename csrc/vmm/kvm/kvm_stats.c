@@ -23,6 +23,7 @@ static const struct {
 	{ "exits", &VMEXIT_COUNT_index },
 	{ "irq_exits", &VMEXIT_EXTINT_index },
 	{ "halt_exits", &VMEXIT_HLT_index },
+	{ "io_exits", &VMEXIT_INOUT_index },
 	{ "irq_window_exits", &VMEXIT_INTR_WINDOW_index },
 	{ "nmi_window_exits", &VMEXIT_NMI_WINDOW_index },
 	{ "pf_taken", &VMEXIT_NESTED_FAULT_index },

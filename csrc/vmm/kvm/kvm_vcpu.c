@@ -322,7 +322,6 @@ exit_debug(struct kvm_vcpu *kc, struct vm_exit *vme)
 		vme->u.bpt.inst_length = 1;
 	} else if (kc->cap_mtrap &&
 	    ((kc->debug_dr7 & 0xff) == 0 || (d->dr6 & 0xf) == 0)) {
-		vmm_stat_incr(kc->vcpu, VMEXIT_MTRAP, 1);
 		vme->exitcode = VM_EXITCODE_MTRAP;
 	} else {
 		vme->exitcode = VM_EXITCODE_DB;
@@ -414,7 +413,6 @@ exit_stepped(struct kvm_vcpu *kc, struct vm_exit *vme)
 {
 	struct kvm_regs *regs = kvm_regs(kc);
 
-	vmm_stat_incr(kc->vcpu, VMEXIT_MTRAP, 1);
 	memset(vme, 0, sizeof(*vme));
 	vme->exitcode = VM_EXITCODE_MTRAP;
 	vme->rip = regs != NULL ? regs->rip : 0;

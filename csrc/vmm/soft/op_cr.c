@@ -6,6 +6,7 @@
 #include "soft_core_local.h"
 #include "sys_local.h"
 #include "vlapic.h"
+#include "vmm_stat.h"
 
 #define CR0_KNOWN                                                       \
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | \
@@ -132,6 +133,13 @@ cr8_write(struct softcpu *cpu, uint64_t val)
 	return (true);
 }
 
+/* Those that a hardware processor with nested tables hands to its vmm. */
+static void
+count_access(struct softcpu *cpu)
+{
+	vmm_stat_inside(cpu->vcpu, VMEXIT_CR_ACCESS);
+}
+
 static void
 op_mov_from_cr(struct softcpu *cpu, const struct insn *in)
 {
@@ -152,6 +160,7 @@ op_mov_from_cr(struct softcpu *cpu, const struct insn *in)
 		break;
 	default:
 		val = cr8_read(cpu);
+		count_access(cpu);
 		break;
 	}
 	cpu->gpr[in->rm] = (cpu->mode & MODE_64) ? val : (uint32_t)val;
@@ -171,6 +180,7 @@ op_mov_to_cr(struct softcpu *cpu, const struct insn *in)
 	ok = true;
 	switch (in->reg) {
 	case 0:
+		count_access(cpu);
 		ok = soft_write_cr0(cpu, val);
 		break;
 	case 2:
@@ -180,9 +190,11 @@ op_mov_to_cr(struct softcpu *cpu, const struct insn *in)
 		ok = soft_write_cr3(cpu, val);
 		break;
 	case 4:
+		count_access(cpu);
 		ok = soft_write_cr4(cpu, val);
 		break;
 	default:
+		count_access(cpu);
 		ok = cr8_write(cpu, val);
 		cpu->recheck = true;
 		break;

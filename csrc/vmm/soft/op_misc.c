@@ -16,7 +16,7 @@ cpuid(struct softcpu *cpu)
 	b = 0;
 	c = (uint32_t)cpu->gpr[R_CX];
 	d = 0;
-	vmm_stat_incr(cpu->vcpu, VMEXIT_CPUID, 1);
+	vmm_stat_inside(cpu->vcpu, VMEXIT_CPUID);
 	x86_emulate_cpuid(cpu->vcpu, &a, &b, &c, &d);
 	cpu->gpr[R_AX] = a;
 	cpu->gpr[R_BX] = b;

@@ -229,17 +229,20 @@ op_rdmsr(struct softcpu *cpu, const struct insn *in)
 {
 	uint64_t val;
 
-	vmm_stat_incr(cpu->vcpu, VMEXIT_RDMSR, 1);
 	switch (soft_rdmsr(cpu, (uint32_t)cpu->gpr[R_CX], &val)) {
 	case 0:
+		vmm_stat_inside(cpu->vcpu, VMEXIT_RDMSR);
 		cpu->gpr[R_AX] = (uint32_t)val;
 		cpu->gpr[R_DX] = val >> 32;
 		soft_end(cpu, in);
 		break;
 	case ENOENT:
+		/* vmm_run() counts the exit itself. */
+		vmm_stat_incr(cpu->vcpu, VMEXIT_RDMSR, 1);
 		msr_exit(cpu, in, VM_EXITCODE_RDMSR, 0);
 		break;
 	default:
+		vmm_stat_inside(cpu->vcpu, VMEXIT_RDMSR);
 		soft_fault_err(cpu, in, X_GP, 0);
 		break;
 	}
@@ -251,15 +254,18 @@ op_wrmsr(struct softcpu *cpu, const struct insn *in)
 	uint64_t val;
 
 	val = (uint32_t)cpu->gpr[R_AX] | (cpu->gpr[R_DX] << 32);
-	vmm_stat_incr(cpu->vcpu, VMEXIT_WRMSR, 1);
 	switch (soft_wrmsr(cpu, (uint32_t)cpu->gpr[R_CX], val)) {
 	case 0:
+		vmm_stat_inside(cpu->vcpu, VMEXIT_WRMSR);
 		soft_end(cpu, in);
 		break;
 	case ENOENT:
+		/* vmm_run() counts the exit itself. */
+		vmm_stat_incr(cpu->vcpu, VMEXIT_WRMSR, 1);
 		msr_exit(cpu, in, VM_EXITCODE_WRMSR, val);
 		break;
 	default:
+		vmm_stat_inside(cpu->vcpu, VMEXIT_WRMSR);
 		soft_fault_err(cpu, in, X_GP, 0);
 		break;
 	}

@@ -175,6 +175,7 @@ struct soft_core {
 	/* --- run loop (soft_run.c) --- */
 	bool ev_pending;  /* an event may be waiting: ask the core */
 	bool intr_wait;	  /* an interrupt may be waiting for IF */
+	bool intr_shut;	  /* one is, and was seen while it could not be taken */
 	bool nmi_wait;	  /* an NMI waits for IRET */
 	bool want_step;	  /* a device access wants the careful way */
 	uint8_t exit_len; /* length of the instruction that exited */

@@ -190,6 +190,7 @@ soft_vcpu_reset(void *vcpui, bool init)
 	cpu->dr6_pending = 0;
 	cpu->event_now = 0;
 	cpu->core->intr_wait = cpu->core->nmi_wait = false;
+	cpu->core->intr_shut = false;
 	cpu->core->want_step = false;
 	soft_reset(cpu, init);
 	soft_mode_update(cpu);

@@ -36,8 +36,7 @@ port_inside(
 {
 	if (!vmm_handle_inout(cpu->vcpu, in, port, bytes, val))
 		return (false);
-	vmm_stat_incr(cpu->vcpu, VMEXIT_INOUT, 1);
-	vmm_stat_incr(cpu->vcpu, VMEXIT_COUNT, 1);
+	vmm_stat_inside(cpu->vcpu, VMEXIT_INOUT);
 	cpu->core->ev_pending = true;
 	return (true);
 }

@@ -12,6 +12,7 @@
 
 #include "soft_core_local.h"
 #include "soft_goto.h"
+#include "vmm_stat.h"
 
 #define DR6_BS_ 0x4000u
 
@@ -132,6 +133,7 @@ soft_events(struct softcpu *cpu, bool *took)
 {
 	struct soft_core *co = cpu->core;
 	uint64_t info;
+	bool nmi_waited;
 	int vector;
 
 	*took = false;
@@ -144,19 +146,28 @@ soft_events(struct softcpu *cpu, bool *took)
 		return (soft_inject(cpu, info));
 	}
 	co->ev_pending = false;
+	nmi_waited = co->nmi_wait;
 	co->nmi_wait = vmm_nmi_pending(cpu->vcpu);
 	if (co->nmi_wait && !cpu->nmi_blocked && cpu->intr_shadow == 0) {
 		co->ev_pending = true;
+		if (nmi_waited)
+			vmm_stat_inside(cpu->vcpu, VMEXIT_NMI_WINDOW);
 		vmm_nmi_clear(cpu->vcpu);
 		*took = true;
 		return (soft_inject(
 		    cpu, VM_INTINFO_VALID | VM_INTINFO_NMI | X_NMI));
 	}
 	co->intr_wait = true;
-	if (!intr_open(cpu))
+	if (!intr_open(cpu)) {
+		if (!co->intr_shut)
+			co->intr_shut = vmm_intr_pending(cpu->vcpu) >= 0;
 		return (false);
+	}
 	cpu->recheck = false;
 	vector = vmm_intr_pending(cpu->vcpu);
+	if (co->intr_shut && vector >= 0)
+		vmm_stat_inside(cpu->vcpu, VMEXIT_INTR_WINDOW);
+	co->intr_shut = false;
 	if (vector < 0) {
 		co->intr_wait = false;
 		return (false);
