@@ -11,6 +11,7 @@ from libvmmapi.config import ConfigTree
 from .models import unbuilt
 from .options import Request
 from .status import ExitStatus
+from .variables import BOOLEANS
 
 
 def _unbuilt(request: Request) -> str | None:
@@ -65,6 +66,10 @@ def boot() -> int:
 def machine(request: Request) -> int:
     """Run the machine until it stops and return bhyve's exit status."""
     tree = request.tree
+    for name in BOOLEANS:
+        tree.get_bool(name, default=False)
+    if tree.failed:  # C has said so, before there is a VM
+        return ExitStatus.ERROR
     lacking = _unbuilt(request)
     if lacking is not None:
         raise Failure(ExitStatus.ERROR, lacking)
@@ -79,7 +84,7 @@ def machine(request: Request) -> int:
     _derive_uuid(tree)
     monitored = tree.get_bool("monitor.enabled", default=False)
     reboot = not tree.get_bool("monitor.no_reboot", default=False)
-    if tree.failed:
+    if tree.failed:  # by something that those refer to
         return ExitStatus.ERROR
     if not monitored:
         return boot()

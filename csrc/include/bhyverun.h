@@ -54,6 +54,8 @@ void *paddr_guest2host(struct vmctx *ctx, uint64_t gpa, size_t len);
  * caller returns normally, vCPUs leave vm_run() with SUSPENDED.
  */
 void bhyve_stop(int status);
+/* The same where bhyve aborts: the process ends by SIGABRT. */
+void bhyve_abort(void);
 
 /* ---- Between bhyverun.c and vm_loop.c ---- */
 /* Run one vCPU until it stops; called on its own thread. */
