@@ -338,8 +338,8 @@ open_vm(const char *name)
 	flags = VMMAPI_OPEN_OWNER;
 	/* A start that fails leaves no VM that it has made itself. */
 	if (lpc_bootrom() != NULL)
-		flags |= VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE |
-		    VMMAPI_OPEN_REINIT;
+		flags |=
+		    VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE | VMMAPI_OPEN_REINIT;
 	machine.ctx = vm_openf(name, flags);
 	if (machine.ctx != NULL)
 		return (0);

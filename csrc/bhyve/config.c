@@ -52,8 +52,7 @@ static const struct {
  * Say what is wrong and remember that something is: the first line tells, and
  * those that would follow from it, or repeat it, are kept back.
  */
-static void __attribute__((__format__(printf, 1, 2)))
-fail(const char *fmt, ...)
+static void __attribute__((__format__(printf, 1, 2))) fail(const char *fmt, ...)
 {
 	char text[1024];
 	va_list ap;

@@ -176,7 +176,7 @@ ROWS: list[tuple[str, str, str, int, str, str]] = [
      r"wrmsr to register 0xdead\(0x3400000012\) on vcpu 0"),
     ("wrmsr-with-w", WRMSR, "-ww", 1, "0", ""),
     ("memory-of-nobody", NOWHERE, "", 1, "1",
-     "Unhandled memory access to 0x1000000000\n" * 2),
+     "(Unhandled memory access to 0x1000000000\n?){2}"),
     ("no-x2apic", X2APIC, "", 1, "N", ""),
     ("x2apic", X2APIC, "-x", 1, "Y", ""),
     ("the-later-of-x-and-a", X2APIC, "-xa", 1, "N", ""),
@@ -220,7 +220,7 @@ def test_what_the_guest_does(
         check=False,
     )
     assert (done.returncode, done.stdout) == (status, com1), done.stderr
-    assert re.fullmatch(lines, done.stderr.removesuffix("\n" * (not lines[-1:] == "\n")))
+    assert re.fullmatch(lines, done.stderr.removesuffix("\n")), done.stderr
     left = {path.name for path in vm_dir.iterdir()}
     assert left == (set() if "-M" in options else {"guest"})
 

@@ -72,10 +72,10 @@ def write_rom(folder: Path, code: str) -> str:
     """Assemble `code` into a boot ROM; return -l's argument."""
     source, obj, out, rom = (folder / f"rom.{end}" for end in ("S", "o", "bin", "fd"))
     source.write_text(SOURCE.replace("CODE", code))
+    where = ("-Ttext", "0xfffff000", "--oformat", "binary")
     for argv in (
         ["as", "--32", "-o", str(obj), str(source)],
-        ["ld", "-m", "elf_i386", "-Ttext", "0xfffff000", "--oformat", "binary"]
-        + ["-o", str(out), str(obj)],
+        ["ld", "-m", "elf_i386", *where, "-o", str(out), str(obj)],
     ):
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
