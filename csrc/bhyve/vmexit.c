@@ -248,7 +248,6 @@ vmx_reason_name(uint32_t reason)
 		[64] = "XRSTORS",
 	};
 
-	reason &= 0xffff;
 	if (reason < sizeof(names) / sizeof(names[0]) && names[reason] != NULL)
 		return (names[reason]);
 	return ("Unknown");
@@ -258,13 +257,16 @@ static int
 vmexit_vmx(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
     struct vm_entry *next)
 {
+	uint32_t reason;
+
 	EPRINTLN("vm exit[%d]", vcpu_id(vcpu));
 	EPRINTLN("\treason\t\tVMX");
 	EPRINTLN("\trip\t\t0x%016" PRIx64, vme->rip);
 	EPRINTLN("\tinst_length\t%d", vme->inst_length);
 	EPRINTLN("\tstatus\t\t%d", (int)vme->u.vmx.status);
-	EPRINTLN("\texit_reason\t%u (%s)", vme->u.vmx.exit_reason,
-	    vmx_reason_name(vme->u.vmx.exit_reason));
+	/* The bits above the basic reason tell how it came about. */
+	reason = vme->u.vmx.exit_reason & 0xffff;
+	EPRINTLN("\texit_reason\t%u (%s)", reason, vmx_reason_name(reason));
 	EPRINTLN(
 	    "\tqualification\t0x%016" PRIx64, vme->u.vmx.exit_qualification);
 	EPRINTLN("\tinst_type\t\t%d", vme->u.vmx.inst_type);

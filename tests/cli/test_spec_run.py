@@ -119,6 +119,26 @@ DECODES = """
 	out %al, %dx
 	poweroff
 """
+#: The capabilities of the device at slot 3: A is MSI-X, 5 MSI, 9 virtio's own.
+CAPABILITIES = """
+	pci 3, 0x34
+1:	mov %al, %bl
+	test %bl, %bl
+	jz 2f
+	mov $0x80001800, %eax
+	or %bl, %al
+	mov $0xcf8, %dx
+	out %eax, %dx
+	mov $0xcfc, %dx
+	in %dx, %eax
+	mov %eax, %ecx
+	add $0x30, %al
+	mov $0x3f8, %dx
+	out %al, %dx
+	mov %ch, %al
+	jmp 1b
+2:	poweroff
+"""
 #: Vendor, device, revision and subsystem of slot 31 against the row's.
 IDENTITY = """
 	pci 31, 0
@@ -183,6 +203,9 @@ ROWS: list[tuple[str, str, str, int, str, str]] = [
     ("bars-off-with-bootrom", DECODES, "-s 3,virtio-rnd", 1, "0", ""),
     ("bars-on-by-variable", DECODES, "-s 3,virtio-rnd -o pci.enable_bars=true",
      1, "3", ""),
+    ("virtio-has-msix", CAPABILITIES, "-s 3,virtio-rnd", 1, "A59999", ""),
+    ("virtio-without-msix", CAPABILITIES, "-W -s 3,virtio-rnd", 1, "59999", ""),
+    ("virtio-legacy", CAPABILITIES, "-s 3,virtio-rnd -o virtio.modern=no", 1, "A5", ""),
     ("lpc-identity", IDENTITY, "-o lpc.pcireg.vendor=0x5678 "
      "-o lpc.pcireg.device=4660 -o lpc.pcireg.revid=0x42 "
      "-o lpc.pcireg.subvendor=0xdef0 -o lpc.pcireg.subdevice=0x9abc", 1, "Y", ""),
@@ -254,6 +277,28 @@ def test_the_vm_and_the_title_say_the_name(vm_dir: Path, tmp_path: Path) -> None
             machine.signal(signal.SIGTERM)
             assert machine.wait() == -signal.SIGTERM
             assert (vm_dir / name).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "end"),
+    [
+        (SPIN, (), -signal.SIGTERM),
+        (SPIN, (), -signal.SIGINT),
+        ("reset", (), 0),
+        ("poweroff", ("-M",), 1),
+        (PORTS, ("-e",), ABORT),
+    ],
+)
+def test_the_terminal_is_as_it_was(
+    vm_dir: Path, tmp_path: Path, code: str, options: tuple[str, ...], end: int
+) -> None:
+    with _start(vm_dir, tmp_path, code, *options) as machine:
+        if code == SPIN:
+            machine.expect("R")
+            assert machine.terminal() != machine.cooked
+            machine.signal(signal.Signals(-end))
+        assert machine.wait() == end
+        assert machine.terminal() == machine.cooked
 
 
 #: Enables ACPI, or enables and disables it, then waits for the power button.

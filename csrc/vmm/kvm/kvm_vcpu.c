@@ -341,7 +341,7 @@ exit_unknown(struct kvm_vcpu *kc, struct vm_exit *vme)
 
 	vmm_stat_incr(kc->vcpu, VMEXIT_UNKNOWN, 1);
 	memset(vme, 0, sizeof(*vme));
-	vme->exitcode = VM_EXITCODE_VMX;
+	vme->exitcode = x86_host_is_amd() ? VM_EXITCODE_SVM : VM_EXITCODE_VMX;
 	vme->rip = regs != NULL ? regs->rip : 0;
 	vme->u.vmx.status = run->exit_reason;
 	/* Only the first two come with a reason of the processor's own. */
@@ -350,10 +350,9 @@ exit_unknown(struct kvm_vcpu *kc, struct vm_exit *vme)
 		vme->u.vmx.exit_qualification =
 		    run->fail_entry.hardware_entry_failure_reason;
 		vme->u.vmx.exit_reason =
-		    run->fail_entry.hardware_entry_failure_reason & 0xffff;
+		    (uint32_t)run->fail_entry.hardware_entry_failure_reason;
 	} else if (run->exit_reason == KVM_EXIT_UNKNOWN) {
-		vme->u.vmx.exit_reason =
-		    (uint32_t)run->hw.hardware_exit_reason & 0xffff;
+		vme->u.vmx.exit_reason = (uint32_t)run->hw.hardware_exit_reason;
 	} else if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR) {
 		vme->u.vmx.exit_qualification = run->internal.suberror;
 	}
