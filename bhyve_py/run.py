@@ -1,13 +1,10 @@
 """From a configuration tree to a running machine to an exit status."""
 
-import os
-import signal
-
-from libvmmapi._ffi import lib
 from libvmmapi.cli import console
 from libvmmapi.cli.failure import Failure
 from libvmmapi.config import ConfigTree
 
+from .boot import boot, die
 from .models import unbuilt
 from .options import Request
 from .status import ExitStatus
@@ -47,22 +44,6 @@ def _derive_uuid(tree: ConfigTree) -> None:
     tree.set("uuid", str(uuid.UUID(bytes=digest, version=3)))
 
 
-def boot() -> int:
-    """Run the machine once and return bhyve's exit status.
-
-    The C library prints one line for whatever fails, and handles signals while
-    it runs; one that ended the run is raised again here, so that the caller
-    sees a death by that signal.
-    """
-    console.flush()
-    status = lib.bhyve_run()
-    ending = lib.bhyve_term_signal()
-    if ending:
-        signal.signal(ending, signal.SIG_DFL)
-        os.kill(os.getpid(), ending)
-    return status
-
-
 def machine(request: Request) -> int:
     """Run the machine until it stops and return bhyve's exit status."""
     tree = request.tree
@@ -87,7 +68,9 @@ def machine(request: Request) -> int:
     if tree.failed:  # by something that those refer to
         return ExitStatus.ERROR
     if not monitored:
-        return boot()
+        status = boot()
+        die()
+        return status
     from .monitor import monitor
 
     if reboot and tree.get("bootrom") is None:
@@ -96,4 +79,4 @@ def machine(request: Request) -> int:
             "-M (monitor.enabled): without a bootrom a guest that resets cannot "
             "start again; use -N as well",
         )
-    return monitor(tree.get("name") or "", boot, reboot=reboot)
+    return monitor(tree.get("name") or "", reboot=reboot)

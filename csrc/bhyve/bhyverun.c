@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include "atkbdc.h"
 #include "bhyverun.h"
@@ -136,6 +137,14 @@ int
 bhyve_term_signal(void)
 {
 	return (atomic_load(&term_signal));
+}
+
+void
+bhyve_follow_parent(int parent, int signo)
+{
+	(void)prctl(PR_SET_PDEATHSIG, signo);
+	if (getppid() != parent)
+		kill(getpid(), signo);
 }
 
 static void
@@ -347,10 +356,9 @@ open_vm(const char *name)
 	why = vm_open_error();
 	if (error == ENOENT && lpc_bootrom() == NULL)
 		ewarnx("%s: no such VM, and no bootrom was configured", name);
-	else if (why[0] != '\0')
-		ewarnx("%s", why);
 	else
-		ewarnx("vm_open %s: %s", name, strerror(error));
+		ewarnx("vm_open %s: %s", name,
+		    why[0] != '\0' ? why : strerror(error));
 	return (-1);
 }
 
@@ -392,7 +400,8 @@ dump_shared_memory(void)
 static int
 setup_memory(void)
 {
-	int flags;
+	size_t has;
+	int error, flags;
 
 	flags = 0;
 	if (get_config_bool_default("memory.guest_in_core", false)) {
@@ -405,8 +414,17 @@ setup_memory(void)
 	if (numa_count() > 0 ? numa_setup_memory(machine.ctx) != 0
 			     : vm_setup_memory(machine.ctx, machine.memsize,
 				   VM_MMAP_ALL) != 0) {
-		EPRINTLN(
-		    "Unable to set up memory (%d): %s", errno, strerror(errno));
+		error = errno;
+		/* Whoever has loaded the VM has said how much there is. */
+		if (error == EINVAL &&
+		    vm_get_memseg(machine.ctx, VM_SYSMEM, &has, NULL, 0) == 0 &&
+		    has != 0 && has != machine.memsize)
+			EPRINTLN("Unable to set up memory (%d): the VM has %zu "
+				 "MB, not %zu MB",
+			    error, has / MB, machine.memsize / MB);
+		else
+			EPRINTLN("Unable to set up memory (%d): %s", error,
+			    strerror(error));
 		return (-1);
 	}
 	return (0);

@@ -39,6 +39,11 @@ void bhyve_request_poweroff(void);
 /* The signal that ended the last bhyve_run(), or 0.  The caller restores the
  * default action and sends itself that signal (status 143 for SIGTERM). */
 int bhyve_term_signal(void);
+/*
+ * This process is sent signo when its parent ends, at once if it has ended.
+ * Call it on the main thread of a child.
+ */
+void bhyve_follow_parent(int parent, int signo);
 /* Make argv read "bhyve: NAME" for ps and pgrep -fx.  0 or an errno. */
 int bhyve_setproctitle(const char *name);
 

@@ -13,6 +13,7 @@ import pytest
 from libvmmapi import VM
 from support.bhyvecmd import start
 from support.rom import write_rom
+from support.tools import Tool
 
 #: What, options, exit status, the line.  {rom} is a ROM that powers off, {disk}
 #: a file of 1 MB.
@@ -101,7 +102,11 @@ REFUSED: list[tuple[str, str, int, str]] = [
     ("fwcfg", "{rom},fwcfg=other", 4, 'lpc.fwcfg: "other" is neither .*'),
     ("com", "{rom} -s 31,lpc -l com2,/no/tty", 4,
      "uart: /no/tty: No such file or directory"),
-    ("com-tcp", "{rom} -s 31,lpc -l com2,tcp=nowhere", 4, ".*nowhere.*"),
+    *(
+        (f"com-tcp-{what}", f"{{rom}} -s 31,lpc -l com2,tcp={what}", 4,
+         f'uart: invalid address "tcp={what}": want .* a port up to 65535')
+        for what in ("nowhere", "5000", "127.0.0.1:", "127.0.0.1:65536", "::1:x")
+    ),
     ("lpc-twice", "{rom} -s 30,lpc -s 31,lpc", 4, "Only one LPC device is allowed."),
     ("lpc-bus", "{rom} -s 1:31:0,lpc", 4,
      "LPC bridge can be present only on bus 0."),
@@ -201,6 +206,14 @@ def test_a_vm_that_was_there_survives_a_failed_start(
     assert (vm_dir / "t").is_dir()
 
 
+def test_memory_is_as_much_as_was_loaded(tmp_path: Path) -> None:
+    with VM.create("t") as vm:
+        vm.setup_memory(32 << 20)
+    assert start(tmp_path, "-m", "16M", "t").err == (
+        "Unable to set up memory (22): the VM has 32 MB, not 16 MB\n"
+    )
+
+
 def test_a_processor_that_is_not_there_leaves_no_vm(
     vm_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,3 +281,38 @@ def test_what_starts(tmp_path: Path, name: str) -> None:
     )
     assert (done.status, done.out) == (1, ""), done.err
     assert done.err.rstrip("\n") == WARNINGS.get(name, "")
+
+
+#: Names that a VM cannot have, and what is said of them.
+NAMES = [
+    ("a/b", "a VM's name has no slash and no control character"),
+    ("a\tb", "a VM's name has no slash and no control character"),
+    ("", '"" is no name for a VM'),
+    (".", '"." is no name for a VM'),
+    ("..", '".." is no name for a VM'),
+    ("n" * 230, "a VM's name has at most 229 bytes"),
+]
+
+
+@pytest.mark.parametrize(("name", "why"), NAMES, ids=lambda text: text[:12])
+def test_names_that_are_none(vm_dir: Path, tmp_path: Path, name: str, why: str) -> None:
+    done = start(tmp_path, *_options("{rom} -m 16M", tmp_path), name)
+    assert done.status == 4
+    assert done.err == f"bhyve: vm_open {name}: {why}\n"
+    assert not list(vm_dir.iterdir())
+
+
+@pytest.mark.parametrize("name", ["n" * 229, "vm0:1", "1", "-x", "a b", "ü", ".a", "%"])
+def test_names_that_vms_have(vm_dir: Path, tmp_path: Path, name: str) -> None:
+    done = start(tmp_path, *_options("{rom} -m 16M", tmp_path), "--", name)
+    assert (done.status, done.err) == (1, "")
+    assert [path.name for path in vm_dir.iterdir()] == [name]
+
+
+def test_a_vm_has_one_owner(tool: Tool, vm_dir: Path, tmp_path: Path) -> None:
+    with VM.create("t") as vm:
+        vm.serve()
+        done = tool("bhyve", *_options("{rom} -m 16M", tmp_path), "t")
+    assert done.status == 4
+    assert re.fullmatch(r"bhyve: vm_open t: process \d+ runs this VM\n", done.err)
+    assert (vm_dir / "t").is_dir()
