@@ -102,3 +102,25 @@ def test_tables_can_be_left_out(
     memory = _memory(tmp_path, *options)
     assert (memory[:4] == b"_MP_") is mptable
     assert (memory[0x2400:0x2408] == b"RSD PTR ") is acpi
+
+
+#: The memory map of 4 GB: what is above 3 GB stands at 4 GB.
+MAP = """\
+e820: [0000000000000000, 00000000000a0000) RAM
+e820: [00000000000a0000, 00000000000c0000) reserved
+e820: [00000000000c0000, 0000000000100000) reserved
+e820: [0000000000100000, 00000000c0000000) RAM
+e820: [00000000e0000000, 00000000f0000000) reserved
+e820: [0000000100000000, 0000000140000000) RAM
+"""
+
+
+def test_memory_above_three_gigabytes_stands_at_four(tmp_path: Path) -> None:
+    rom = write_rom(tmp_path, "poweroff")
+    done = start(tmp_path, "-m", "4G", "-o", "e820.debug=on", "-l", rom, "t")
+    if "Cannot allocate memory" in done.err:
+        pytest.skip("this host has no such memory to give at the moment")
+    assert (done.status, done.err) == (1, MAP)
+    with VM.open("t") as vm:
+        assert (vm.lowmem_size, vm.highmem_size) == (3 << 30, 1 << 30)
+        assert len(vm.map_gpa((4 << 30) + (1 << 30) - 4096, 4096)) == 4096

@@ -55,6 +55,14 @@ def test_bhyve_8_describes_every_option() -> None:
     assert _flags("bhyve.8") == letters
 
 
+def test_bhyve_8_describes_every_device() -> None:
+    from libvmmapi.devices import device_names, lpc_names
+
+    text = (MAN / "bhyve.8").read_text("utf-8")
+    words = set(re.findall(r"[\w-]+", text.replace("com1", "com1 com2 com3 com4")))
+    assert {*device_names(), *lpc_names()} <= words
+
+
 def test_the_usage_text_names_every_option() -> None:
     letters = {*OPTSTRING.replace(":", ""), "h"}
     shown = set(re.findall(r"^ +-(\w): ", usage("bhyve"), re.M))
