@@ -12,6 +12,7 @@ from bhyve_py.models import GRAMMARS
 from libvmmapi import ConfigTree
 from libvmmapi.devices import device_names
 from support.bhyvecmd import start
+from support.rom import write_rom
 from support.tools import tool_argv
 
 #: bhyve_config(5), before any option.
@@ -308,3 +309,37 @@ def test_options_in_clusters(
     tree, err = _dump(tmp_path, *words.split())
     assert err == ""
     assert leaves.items() <= tree.items()
+
+
+def test_a_full_disk_is_an_error_in_words() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            tool_argv("bhyve", "-s", "help"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (4, "bhyve: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_nowhere(vm_dir: Path, tmp_path: Path, closed: str) -> None:
+    """A disk that took stdout's number would be written by what is printed."""
+    rom = write_rom(tmp_path, "say 'A'\npoweroff")
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    slots = f"-s 0,hostbridge -s 31,lpc -s 4,virtio-blk,{disk} -l com1,stdio"
+    for words, status in ((f"-m 16M {slots} -l {rom} t", 1), ("-s help", 0), ("-h", 0)):
+        program = " ".join(tool_argv("bhyve", *words.split()))
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"exec {program} {closed}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+        assert "Traceback" not in done.stderr
+    assert disk.read_bytes() == bytes(1 << 20)
