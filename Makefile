@@ -107,7 +107,8 @@ $(O)/guests/%.elf: tests/guests/%.c tests/guests/guest.ld $(wildcard tests/guest
 	$(CC) $(GUESTFLAGS) -Itests/guests -c -o $(@:.elf=.o) $<
 	ld -m elf_i386 -nostdlib --no-warn-rwx-segments -T tests/guests/guest.ld -o $@ $(@:.elf=.o)
 
-# An editable install in the running interpreter's environment.
+# An editable install in the running interpreter's environment, as .ci/setup
+# makes it: without an import hook, which would cost start-up time.
 dev:
 	$(PYTHON) -m pip install -q --no-build-isolation \
 	    --config-settings editable_mode=compat -e '.[test,dev]'

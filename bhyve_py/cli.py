@@ -58,8 +58,8 @@ GRAMMARS: dict[str, options.Handler] = {
 
 
 def _help(option: str, value: str) -> bool:
-    """Answer -s help and -l help, and say whether it was one."""
-    if option not in {"-s", "-l"} or value != "help":
+    """Answer -s help and -l help, which may be cut short; say whether it was one."""
+    if option not in {"-s", "-l"} or not "help".startswith(value):
         return False
     from libvmmapi.devices import device_names, lpc_names
 

@@ -1,34 +1,40 @@
 """-M: a parent that makes the VM, runs a child for each boot, and cleans up.
 
 The child builds and runs the machine as bhyve without -M does.  When the guest
-resets, the parent starts it again; anything else is the parent's own end.
+resets, the parent starts it again; anything else is the parent's own end.  A
+parent that is killed takes the child along, which cleans up then.
 """
 
 import os
 import signal
-from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
+from libvmmapi._ffi import lib
 from libvmmapi.cli import console
 from libvmmapi.cli.failure import Failure
 from libvmmapi.errors import VMError
 from libvmmapi.vm import VM
 
+from .boot import boot, die
 from .status import ExitStatus
 
 _EEXIST = 17
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
-def _child(boot: Callable[[], int]) -> NoReturn:
+def _child(parent: int, name: str, *, created: bool) -> NoReturn:
     """Run one boot in a process of its own; return to nobody."""
     status = int(ExitStatus.ERROR)
     try:
         for number in _FORWARDED:
             signal.signal(number, signal.SIG_DFL)
+        lib.bhyve_follow_parent(parent, signal.SIGHUP)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         status = boot()
+        if created and os.getppid() != parent:
+            _destroy(name)
+        die()
         console.flush()
     except Failure as error:
         if error.message:
@@ -55,13 +61,14 @@ class _Signals:
             os.kill(self.child, number)
 
 
-def _once(boot: Callable[[], int], signals: _Signals) -> int:
+def _once(signals: _Signals, name: str, *, created: bool) -> int:
     """Run one boot and return its exit status, or minus a signal's number."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
     console.flush()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
-        _child(boot)
+        _child(parent, name, created=created)
     signals.child = child
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     # The child stays a zombie meanwhile: its number is nobody else's.
@@ -89,7 +96,7 @@ def _destroy(name: str) -> None:
             console.message("bhyve", str(error))
 
 
-def monitor(name: str, boot: Callable[[], int], *, reboot: bool) -> int:
+def monitor(name: str, *, reboot: bool) -> int:
     """Boot until something else than a reset ends it; return the exit status.
 
     After a signal the guest is not started again.
@@ -97,9 +104,9 @@ def monitor(name: str, boot: Callable[[], int], *, reboot: bool) -> int:
     created = _create(name)
     try:
         signals = _Signals()
-        status = _once(boot, signals)
+        status = _once(signals, name, created=created)
         while status == ExitStatus.RESET and reboot and not signals.caught:
-            status = _once(boot, signals)
+            status = _once(signals, name, created=created)
     finally:
         if created:
             _destroy(name)

@@ -134,7 +134,7 @@ def memory(text: str, request: Request) -> None:
     try:
         parse_memsize(text)
     except ValueError as error:
-        raise _usage(f"-m: {error}") from None
+        raise _usage(str(error)) from None
     _set(request.tree, "memory.size", text)
 
 
@@ -166,6 +166,8 @@ def numa(text: str, request: Request) -> None:
     except ValueError as error:
         raise _usage(f"-n '{text}': {error}") from None
     number = int(values.pop("id"))
+    if not values:
+        values["domain_policy"] = "first-touch"  # the default makes it a domain
     for key, value in values.items():
         _set(request.tree, f"domains.{number}.{key}", value)
     domains = {path.split(".")[1] for path, _ in _below(request.tree, "domains")}

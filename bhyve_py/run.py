@@ -1,16 +1,14 @@
 """From a configuration tree to a running machine to an exit status."""
 
-import os
-import signal
-
-from libvmmapi._ffi import lib
 from libvmmapi.cli import console
 from libvmmapi.cli.failure import Failure
 from libvmmapi.config import ConfigTree
 
+from .boot import boot, die
 from .models import unbuilt
 from .options import Request
 from .status import ExitStatus
+from .variables import BOOLEANS
 
 
 def _unbuilt(request: Request) -> str | None:
@@ -46,25 +44,13 @@ def _derive_uuid(tree: ConfigTree) -> None:
     tree.set("uuid", str(uuid.UUID(bytes=digest, version=3)))
 
 
-def boot() -> int:
-    """Run the machine once and return bhyve's exit status.
-
-    The C library prints one line for whatever fails, and handles signals while
-    it runs; one that ended the run is raised again here, so that the caller
-    sees a death by that signal.
-    """
-    console.flush()
-    status = lib.bhyve_run()
-    ending = lib.bhyve_term_signal()
-    if ending:
-        signal.signal(ending, signal.SIG_DFL)
-        os.kill(os.getpid(), ending)
-    return status
-
-
 def machine(request: Request) -> int:
     """Run the machine until it stops and return bhyve's exit status."""
     tree = request.tree
+    for name in BOOLEANS:
+        tree.get_bool(name, default=False)
+    if tree.failed:  # C has said so, before there is a VM
+        return ExitStatus.ERROR
     lacking = _unbuilt(request)
     if lacking is not None:
         raise Failure(ExitStatus.ERROR, lacking)
@@ -79,10 +65,12 @@ def machine(request: Request) -> int:
     _derive_uuid(tree)
     monitored = tree.get_bool("monitor.enabled", default=False)
     reboot = not tree.get_bool("monitor.no_reboot", default=False)
-    if tree.failed:
+    if tree.failed:  # by something that those refer to
         return ExitStatus.ERROR
     if not monitored:
-        return boot()
+        status = boot()
+        die()
+        return status
     from .monitor import monitor
 
     if reboot and tree.get("bootrom") is None:
@@ -91,4 +79,4 @@ def machine(request: Request) -> int:
             "-M (monitor.enabled): without a bootrom a guest that resets cannot "
             "start again; use -N as well",
         )
-    return monitor(tree.get("name") or "", boot, reboot=reboot)
+    return monitor(tree.get("name") or "", reboot=reboot)

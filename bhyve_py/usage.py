@@ -11,7 +11,7 @@ Usage: {prog} [-aCDeHhMNPSuWwxY] [-B type,key=value[,key=value...]]
 """
 
 _OPTIONS = """\
-       -a: local APICs start without x2APIC (the default; deprecated)
+       -a: local APICs are xAPICs (the default; deprecated)
        -B: strings of an SMBIOS table, as illumos has them
        -C: core files hold the guest's memory
        -c: number of CPUs and/or topology specification
@@ -39,7 +39,7 @@ _OPTIONS = """\
        -u: RTC keeps UTC time
        -W: virtio devices use MSI in place of MSI-X
        -w: ignore accesses to MSRs that are not there
-       -x: local APICs start in x2APIC mode
+       -x: local APICs can be x2APICs
        -Y: no MP table
 """
 

@@ -17,7 +17,7 @@ def parse_memsize(text: str) -> int:
     bad = "\0" in text or lib.vm_parse_memsize(raw, size) != 0
     if bad or size[0] == 0:
         raise ValueError(
-            f"invalid memory size '{text}': want a number above 0, in MiB or "
+            f"invalid memsize '{text}': want a number above 0, in MiB or "
             "with one of K, M, G, T"
         )
     return int(size[0])

@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include "atkbdc.h"
 #include "bhyverun.h"
@@ -39,6 +40,8 @@
 #define MB (1024UL * 1024)
 #define RUN_STATE_RUN 0x2u /* illumos' VRS_RUN, of vm_set_run_state() */
 #define NO_STATUS -1
+#define DUMP_SHARED 0x08u /* bits of /proc/self/coredump_filter */
+#define DUMP_HUGE_SHARED 0x40u
 
 struct vcpu_info {
 	struct vcpu *vcpu;
@@ -124,10 +127,24 @@ bhyve_request_poweroff(void)
 	pthread_mutex_unlock(&run_mtx);
 }
 
+void
+bhyve_abort(void)
+{
+	end_by_signal(SIGABRT);
+}
+
 int
 bhyve_term_signal(void)
 {
 	return (atomic_load(&term_signal));
+}
+
+void
+bhyve_follow_parent(int parent, int signo)
+{
+	(void)prctl(PR_SET_PDEATHSIG, signo);
+	if (getppid() != parent)
+		kill(getpid(), signo);
 }
 
 static void
@@ -264,15 +281,50 @@ vcpu_affinity(int vcpuid, cpu_set_t *set)
 	return (parse_cpuset(vcpuid, value, set) != 0 ? -1 : 1);
 }
 
+/* A set as "0-3,6", cut where there is no more room. */
+static void
+cpus_text(const cpu_set_t *set, char *buf, size_t size)
+{
+	size_t used;
+	int a, b;
+
+	buf[0] = '\0';
+	for (a = 0, used = 0; a < CPU_SETSIZE && used < size; a = b + 1) {
+		for (b = a; b < CPU_SETSIZE && CPU_ISSET(b, set); b++)
+			;
+		if (b == a)
+			continue;
+		used += (size_t)snprintf(buf + used, size - used,
+		    b - a > 1 ? "%s%d-%d" : "%s%d", used != 0 ? "," : "", a,
+		    b - 1);
+	}
+}
+
+/* A list may name more host CPUs than there are, but not only such. */
 static int
 check_pinning(void)
 {
-	cpu_set_t set;
-	int i;
+	cpu_set_t both, host, set;
+	char path[32], text[128];
+	int i, pinned;
 
+	if (sched_getaffinity(0, sizeof(host), &host) != 0) {
+		ewarnx("sched_getaffinity: %s", strerror(errno));
+		return (-1);
+	}
 	for (i = 0; i < machine.ncpus; i++) {
-		if (vcpu_affinity(i, &set) < 0)
+		pinned = vcpu_affinity(i, &set);
+		if (pinned < 0)
 			return (-1);
+		CPU_AND(&both, &host, &set);
+		if (pinned > 0 && CPU_COUNT(&both) == 0) {
+			snprintf(path, sizeof(path), "vcpu.%d.cpuset", i);
+			cpus_text(&host, text, sizeof(text));
+			ewarnx("%s: '%s' has none of the host CPUs that this "
+			       "process may use (%s)",
+			    path, get_config_value(path), text);
+			return (-1);
+		}
 	}
 	return (0);
 }
@@ -293,8 +345,10 @@ open_vm(const char *name)
 	if (!get_config_bool_default("vmm.soft.translate", true))
 		vm_set_translate(false);
 	flags = VMMAPI_OPEN_OWNER;
+	/* A start that fails leaves no VM that it has made itself. */
 	if (lpc_bootrom() != NULL)
-		flags |= VMMAPI_OPEN_CREATE | VMMAPI_OPEN_REINIT;
+		flags |=
+		    VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE | VMMAPI_OPEN_REINIT;
 	machine.ctx = vm_openf(name, flags);
 	if (machine.ctx != NULL)
 		return (0);
@@ -302,10 +356,9 @@ open_vm(const char *name)
 	why = vm_open_error();
 	if (error == ENOENT && lpc_bootrom() == NULL)
 		ewarnx("%s: no such VM, and no bootrom was configured", name);
-	else if (why[0] != '\0')
-		ewarnx("%s", why);
 	else
-		ewarnx("vm_open %s: %s", name, strerror(error));
+		ewarnx("vm_open %s: %s", name,
+		    why[0] != '\0' ? why : strerror(error));
 	return (-1);
 }
 
@@ -322,22 +375,56 @@ read_memory_size(void)
 	return (numa_init(machine.ncpus, &machine.memsize));
 }
 
+/*
+ * Guest memory is a file that is mapped shared, which Linux puts into core
+ * files only of processes that ask for it (core(5)).
+ */
+static void
+dump_shared_memory(void)
+{
+	static const char path[] = "/proc/self/coredump_filter";
+	unsigned int filter;
+	FILE *fp;
+	bool done;
+
+	fp = fopen(path, "r+e");
+	done = fp != NULL && fscanf(fp, "%x", &filter) == 1 &&
+	    fseek(fp, 0, SEEK_SET) == 0 &&
+	    fprintf(fp, "%#x", filter | DUMP_SHARED | DUMP_HUGE_SHARED) > 0;
+	if (fp != NULL)
+		done = fclose(fp) == 0 && done;
+	if (!done)
+		ewarnx("memory.guest_in_core: %s: %s", path, strerror(errno));
+}
+
 static int
 setup_memory(void)
 {
-	int flags;
+	size_t has;
+	int error, flags;
 
 	flags = 0;
-	if (get_config_bool_default("memory.guest_in_core", false))
+	if (get_config_bool_default("memory.guest_in_core", false)) {
 		flags |= VM_MEM_F_INCORE;
+		dump_shared_memory();
+	}
 	if (get_config_bool_default("memory.wired", false))
 		flags |= VM_MEM_F_WIRED;
 	vm_set_memflags(machine.ctx, flags);
 	if (numa_count() > 0 ? numa_setup_memory(machine.ctx) != 0
 			     : vm_setup_memory(machine.ctx, machine.memsize,
 				   VM_MMAP_ALL) != 0) {
-		EPRINTLN(
-		    "Unable to set up memory (%d): %s", errno, strerror(errno));
+		error = errno;
+		/* Whoever has loaded the VM has said how much there is. */
+		if (error == EINVAL &&
+		    vm_get_memseg(machine.ctx, VM_SYSMEM, &has, NULL, 0) == 0 &&
+		    has != 0 && has != machine.memsize)
+			EPRINTLN("Unable to set up memory (%d): the VM has %zu "
+				 "MB, not %zu MB",
+			    error, has / MB, machine.memsize / MB);
+		else
+			EPRINTLN("Unable to set up memory (%d): %s", error,
+			    strerror(error));
 		return (-1);
 	}
 	return (0);
@@ -573,7 +660,10 @@ go(const char *name)
 		EPRINTLN("mevent: %s", strerror(error));
 		return (-1);
 	}
-	return (start_vcpus());
+	if (start_vcpus() != 0)
+		return (-1);
+	vm_keep(machine.ctx);
+	return (0);
 }
 
 static void

@@ -4,10 +4,12 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/types.h>
 
 #include "config.h"
 #include "debug.h"
@@ -46,13 +48,29 @@ static const struct {
 	{ "monitor", "monitor.enabled" },
 };
 
+/*
+ * Say what is wrong and remember that something is: the first line tells, and
+ * those that would follow from it, or repeat it, are kept back.
+ */
+static void __attribute__((__format__(printf, 1, 2))) fail(const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	if (!failed) {
+		va_start(ap, fmt);
+		vsnprintf(text, sizeof(text), fmt, ap);
+		va_end(ap);
+		ewarnx("%s", text);
+	}
+	failed = true;
+}
+
 static void *
 xalloc(void *p)
 {
-	if (p == NULL) {
-		EPRINTLN("config: out of memory");
-		failed = true;
-	}
+	if (p == NULL)
+		fail("config: out of memory");
 	return (p);
 }
 
@@ -165,10 +183,8 @@ walk_path(struct config_node *parent, const char *path, bool create)
 	for (; *path != '\0'; path += len + (path[len] == '.')) {
 		len = strcspn(path, ".");
 		if (len == 0) {
-			if (create) {
-				ewarnx("Invalid config node name %s", start);
-				failed = true;
-			}
+			if (create)
+				fail("Invalid config node name \"%s\"", start);
 			return (NULL);
 		}
 		c = find_child(parent, path, len);
@@ -177,12 +193,10 @@ walk_path(struct config_node *parent, const char *path, bool create)
 		if (c == NULL)
 			return (NULL);
 		if (c->value != NULL) {
-			if (create) {
-				ewarnx("Failed to add configuration node %s: "
-				       "%.*s is a value",
+			if (create)
+				fail("Failed to add configuration node %s: "
+				     "%.*s is a value",
 				    start, (int)(path + len - start), start);
-				failed = true;
-			}
 			return (NULL);
 		}
 		parent = c;
@@ -280,15 +294,13 @@ set_config_value_node(nvlist_t *parent, const char *name, const char *value)
 	char *copy;
 
 	if (name[0] == '\0' || strchr(name, '.') != NULL) {
-		ewarnx("Invalid config node name %s", name);
-		failed = true;
+		fail("Invalid config node name \"%s\"", name);
 		return (EINVAL);
 	}
 	leaf = find_child(parent, name, strlen(name));
 	if (leaf != NULL && leaf->value == NULL) {
-		ewarnx("Attempting to add value %s to existing node %s", value,
+		fail("Attempting to add value %s to existing node %s", value,
 		    name);
-		failed = true;
 		return (EINVAL);
 	}
 	copy = xalloc(strdup(value));
@@ -312,6 +324,11 @@ set_config_value(const char *path, const char *value)
 	const char *leaf;
 
 	path = apply_alias(path);
+	if (path[0] == '\0' || path[0] == '.' ||
+	    path[strlen(path) - 1] == '.' || strstr(path, "..") != NULL) {
+		fail("Invalid config node name \"%s\"", path);
+		return (EINVAL);
+	}
 	node = parent_of(path, &leaf, true);
 	if (node == NULL)
 		return (EINVAL);
@@ -369,7 +386,7 @@ strbuf_add(struct strbuf *sb, const char *s, size_t len)
 	char *p;
 
 	if (sb->len + len > MAX_VALUE_LEN) {
-		ewarnx("Expanded configuration value is too long");
+		fail("Expanded configuration value is too long");
 		return (EINVAL);
 	}
 	if (sb->len + len + 1 > sb->room) {
@@ -416,9 +433,7 @@ expand(struct strbuf *sb, const char *value, int depth)
 		} else if (value[1] == '(' &&
 		    (end = strchr(value + 2, ')')) != NULL) {
 			if (depth >= MAX_EXPANSION_DEPTH) {
-				ewarnx("Too many recursive references in "
-				       "configuration value");
-				return (EINVAL);
+				return (ELOOP);
 			}
 			name = xalloc(
 			    strndup(value + 2, (size_t)(end - value - 2)));
@@ -440,13 +455,15 @@ static const char *
 expanded_value(struct config_node *leaf)
 {
 	struct strbuf sb = { 0 };
+	int error;
 
 	if (strpbrk(leaf->value, "%\\") == NULL)
 		return (leaf->value);
-	if (expand(&sb, leaf->value, 0) != 0) {
-		ewarnx(
-		    "Failed to expand configuration value \"%s\"", leaf->value);
-		failed = true;
+	if ((error = expand(&sb, leaf->value, 0)) != 0) {
+		fail("Failed to expand configuration value \"%s\" of %s: %s",
+		    leaf->value, leaf->name,
+		    error == ELOOP ? "too many recursive references"
+				   : strerror(error));
 		free(sb.data);
 		return (leaf->value);
 	}
@@ -490,8 +507,7 @@ parse_bool(const char *name, const char *value, bool def)
 	if (strcasecmp(value, "false") == 0 || strcasecmp(value, "off") == 0 ||
 	    strcasecmp(value, "no") == 0 || strcmp(value, "0") == 0)
 		return (false);
-	ewarnx("Invalid value %s for boolean variable %s", value, name);
-	failed = true;
+	fail("Invalid value %s for boolean variable %s", value, name);
 	return (def);
 }
 
@@ -508,8 +524,7 @@ bool
 get_config_bool(const char *path)
 {
 	if (get_raw_config_value(path) == NULL) {
-		ewarnx("Failed to fetch boolean variable %s", path);
-		failed = true;
+		fail("Failed to fetch boolean variable %s", path);
 		return (false);
 	}
 	return (get_config_bool_default(path, false));
@@ -528,8 +543,7 @@ bool
 get_config_bool_node(const nvlist_t *parent, const char *name)
 {
 	if (get_config_value_node(parent, name) == NULL) {
-		ewarnx("Failed to fetch boolean variable %s", name);
-		failed = true;
+		fail("Failed to fetch boolean variable %s", name);
 		return (false);
 	}
 	return (get_config_bool_node_default(parent, name, false));
@@ -557,8 +571,7 @@ parse_int(const char *name, const char *value, long def, long min, long max)
 	num = strtol(value, &end, 0);
 	if (end == value || *end != '\0' || errno != 0 || num < min ||
 	    num > max) {
-		ewarnx("Invalid value for %s: '%s'", name, value);
-		failed = true;
+		fail("Invalid value for %s: '%s'", name, value);
 		return (def);
 	}
 	return (num);
@@ -625,6 +638,7 @@ parse_simple_config_file(const char *path)
 {
 	char *line, *cp;
 	unsigned int lineno;
+	ssize_t len;
 	size_t room;
 	FILE *fp;
 	int error;
@@ -639,10 +653,15 @@ parse_simple_config_file(const char *path)
 	line = NULL;
 	room = 0;
 	error = 0;
-	for (lineno = 1; error == 0 && getline(&line, &room, fp) > 0;
+	for (lineno = 1; error == 0 && (len = getline(&line, &room, fp)) > 0;
 	     lineno++) {
 		for (cp = line; *cp == ' ' || *cp == '\t'; cp++)
 			;
+		if (strlen(line) != (size_t)len) {
+			ewarnx("%s line %u: a NUL byte", path, lineno);
+			error = EINVAL;
+			continue;
+		}
 		cp[strcspn(cp, "\r\n")] = '\0';
 		if (*cp == '\0' || *cp == '#')
 			continue;

@@ -32,6 +32,8 @@ vm_loop(struct vmctx *ctx, struct vcpu *vcpu)
 		if (rc == VMEXIT_CONTINUE)
 			continue;
 		if (rc == VMEXIT_ABORT)
+			bhyve_abort();
+		else if (rc == VMEXIT_FAIL)
 			bhyve_stop(BHYVE_EXIT_ERROR);
 		return;
 	}

@@ -76,7 +76,7 @@ inject_fault(struct vcpu *vcpu, int vector, int errcode_valid)
 	if (vm_inject_exception(vcpu, vector, errcode_valid, 0, 1) != 0) {
 		EPRINTLN("vcpu %d: cannot inject exception %d", vcpu_id(vcpu),
 		    vector);
-		return (VMEXIT_ABORT);
+		return (VMEXIT_FAIL);
 	}
 	return (VMEXIT_CONTINUE);
 }
@@ -96,8 +96,10 @@ vmexit_rdmsr(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
 			return (inject_fault(vcpu, IDT_GP, 1));
 	}
 	if (vm_set_register(vcpu, VM_REG_GUEST_RAX, (uint32_t)val) != 0 ||
-	    vm_set_register(vcpu, VM_REG_GUEST_RDX, val >> 32) != 0)
-		return (VMEXIT_ABORT);
+	    vm_set_register(vcpu, VM_REG_GUEST_RDX, val >> 32) != 0) {
+		EPRINTLN("vcpu %d: its registers cannot be set", vcpu_id(vcpu));
+		return (VMEXIT_FAIL);
+	}
 	return (VMEXIT_CONTINUE);
 }
 
@@ -182,34 +184,46 @@ static const char *
 vmx_reason_name(uint32_t reason)
 {
 	static const char *const names[] = {
-		[0] = "Exception or non-maskable interrupt",
+		[0] = "Exception or non-maskable interrupt (NMI)",
 		[1] = "External interrupt",
 		[2] = "Triple fault",
 		[3] = "INIT signal",
-		[4] = "Start-up IPI",
-		[5] = "I/O SMI",
+		[4] = "Start-up IPI (SIPI)",
+		[5] = "I/O system-management interrupt (SMI)",
 		[6] = "Other SMI",
 		[7] = "Interrupt window",
 		[8] = "NMI window",
 		[9] = "Task switch",
 		[10] = "CPUID",
+		[11] = "GETSEC",
 		[12] = "HLT",
 		[13] = "INVD",
 		[14] = "INVLPG",
 		[15] = "RDPMC",
 		[16] = "RDTSC",
-		[28] = "Control-register access",
+		[17] = "RSM",
+		[18] = "VMCALL",
+		[19] = "VMCLEAR",
+		[20] = "VMLAUNCH",
+		[21] = "VMPTRLD",
+		[22] = "VMPTRST",
+		[23] = "VMREAD",
+		[24] = "VMRESUME",
+		[25] = "VMWRITE",
+		[26] = "VMXOFF",
+		[27] = "VMXON",
+		[28] = "Control-register accesses",
 		[29] = "MOV DR",
 		[30] = "I/O instruction",
 		[31] = "RDMSR",
 		[32] = "WRMSR",
-		[33] = "VM-entry failure: invalid guest state",
-		[34] = "VM-entry failure: MSR loading",
+		[33] = "VM-entry failure due to invalid guest state",
+		[34] = "VM-entry failure due to MSR loading",
 		[36] = "MWAIT",
 		[37] = "Monitor trap flag",
 		[39] = "MONITOR",
 		[40] = "PAUSE",
-		[41] = "VM-entry failure: machine check",
+		[41] = "VM-entry failure due to machine-check event",
 		[43] = "TPR below threshold",
 		[44] = "APIC access",
 		[45] = "Virtualized EOI",
@@ -224,9 +238,16 @@ vmx_reason_name(uint32_t reason)
 		[54] = "WBINVD",
 		[55] = "XSETBV",
 		[56] = "APIC write",
+		[57] = "RDRAND",
+		[58] = "INVPCID",
+		[59] = "VMFUNC",
+		[60] = "ENCLS",
+		[61] = "RDSEED",
+		[62] = "Page-modification log full",
+		[63] = "XSAVES",
+		[64] = "XRSTORS",
 	};
 
-	reason &= 0xffff;
 	if (reason < sizeof(names) / sizeof(names[0]) && names[reason] != NULL)
 		return (names[reason]);
 	return ("Unknown");
@@ -236,13 +257,16 @@ static int
 vmexit_vmx(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
     struct vm_entry *next)
 {
+	uint32_t reason;
+
 	EPRINTLN("vm exit[%d]", vcpu_id(vcpu));
 	EPRINTLN("\treason\t\tVMX");
 	EPRINTLN("\trip\t\t0x%016" PRIx64, vme->rip);
 	EPRINTLN("\tinst_length\t%d", vme->inst_length);
 	EPRINTLN("\tstatus\t\t%d", (int)vme->u.vmx.status);
-	EPRINTLN("\texit_reason\t%u (%s)", vme->u.vmx.exit_reason,
-	    vmx_reason_name(vme->u.vmx.exit_reason));
+	/* The bits above the basic reason tell how it came about. */
+	reason = vme->u.vmx.exit_reason & 0xffff;
+	EPRINTLN("\texit_reason\t%u (%s)", reason, vmx_reason_name(reason));
 	EPRINTLN(
 	    "\tqualification\t0x%016" PRIx64, vme->u.vmx.exit_qualification);
 	EPRINTLN("\tinst_type\t\t%d", vme->u.vmx.inst_type);
@@ -271,7 +295,7 @@ vmexit_mtrap(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
 	if (gdb_cpu_mtrap(vcpu))
 		return (VMEXIT_CONTINUE);
 	EPRINTLN("vm_loop: unexpected VMEXIT_MTRAP");
-	return (VMEXIT_ABORT);
+	return (VMEXIT_FAIL);
 }
 
 static int
@@ -281,7 +305,7 @@ vmexit_breakpoint(struct vmctx *ctx, struct vcpu *vcpu,
 	if (gdb_cpu_breakpoint(vcpu, vme))
 		return (VMEXIT_CONTINUE);
 	EPRINTLN("vm_loop: unexpected VMEXIT_BPT");
-	return (VMEXIT_ABORT);
+	return (VMEXIT_FAIL);
 }
 
 static int
@@ -291,7 +315,7 @@ vmexit_db(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
 	if (gdb_cpu_watch(vcpu, vme))
 		return (VMEXIT_CONTINUE);
 	EPRINTLN("vm_loop: unexpected VMEXIT_DB");
-	return (VMEXIT_ABORT);
+	return (VMEXIT_FAIL);
 }
 
 /* MONITOR, MWAIT and the VM instructions do not exist in the guest. */
@@ -334,7 +358,7 @@ vmexit_dispatch(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
 	if (vme->exitcode >= VM_EXITCODE_MAX ||
 	    handlers[vme->exitcode] == NULL) {
 		EPRINTLN("vm_loop: unexpected exitcode 0x%x", vme->exitcode);
-		return (VMEXIT_ABORT);
+		return (VMEXIT_FAIL);
 	}
 	return (handlers[vme->exitcode](ctx, vcpu, vme, next));
 }

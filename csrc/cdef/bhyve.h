@@ -9,6 +9,7 @@
 int bhyve_run(void);
 void bhyve_request_poweroff(void);
 int bhyve_term_signal(void);
+void bhyve_follow_parent(int parent, int signo);
 int bhyve_setproctitle(const char *name);
 
 int pci_parse_slot(const char *opt);

@@ -39,6 +39,11 @@ void bhyve_request_poweroff(void);
 /* The signal that ended the last bhyve_run(), or 0.  The caller restores the
  * default action and sends itself that signal (status 143 for SIGTERM). */
 int bhyve_term_signal(void);
+/*
+ * This process is sent signo when its parent ends, at once if it has ended.
+ * Call it on the main thread of a child.
+ */
+void bhyve_follow_parent(int parent, int signo);
 /* Make argv read "bhyve: NAME" for ps and pgrep -fx.  0 or an errno. */
 int bhyve_setproctitle(const char *name);
 
@@ -54,6 +59,8 @@ void *paddr_guest2host(struct vmctx *ctx, uint64_t gpa, size_t len);
  * caller returns normally, vCPUs leave vm_run() with SUSPENDED.
  */
 void bhyve_stop(int status);
+/* The same where bhyve aborts: the process ends by SIGABRT. */
+void bhyve_abort(void);
 
 /* ---- Between bhyverun.c and vm_loop.c ---- */
 /* Run one vCPU until it stops; called on its own thread. */

@@ -13,7 +13,8 @@ struct vmctx;
 
 #define VMEXIT_CONTINUE 0
 #define VMEXIT_STOP 1	/* the VM was suspended: the vCPU's thread ends */
-#define VMEXIT_ABORT -1 /* the machine cannot go on: status 4 */
+#define VMEXIT_FAIL 2	/* the machine cannot go on: status 4 */
+#define VMEXIT_ABORT -1 /* the same, where bhyve aborts: SIGABRT */
 
 /* *next is VEC_DEFAULT on entry and tells how the next vm_run() enters. */
 typedef int (*vmexit_handler_t)(struct vmctx *ctx, struct vcpu *vcpu,

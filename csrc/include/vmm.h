@@ -367,6 +367,7 @@ int vmm_wrmsr(struct vcpu *vcpu, uint32_t msr, uint64_t val);
 /* Guest CPUID policy (x86_cpuid.c): what the guest sees for eax/ecx in.
  * Features are cut to what the backend's mask allows. */
 struct vmm_cpuid_policy; /* opaque; per VM */
+bool x86_host_is_amd(void);
 void x86_emulate_cpuid(struct vcpu *vcpu, uint32_t *eax, uint32_t *ebx,
     uint32_t *ecx, uint32_t *edx);
 

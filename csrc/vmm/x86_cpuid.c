@@ -88,8 +88,8 @@ host_vendor(const char *vendor)
 	return (memcmp(regs, vendor, 12) == 0);
 }
 
-static bool
-host_is_amd(void)
+bool
+x86_host_is_amd(void)
 {
 	return (host_vendor("AuthenticAMD") || host_vendor("HygonGenuine"));
 }
@@ -119,7 +119,7 @@ max_ext_leaf(const struct cpuid_ctx *cc)
 	if (!cc->host)
 		return (OWN_MAX_EXT);
 	host_leaf(0x80000000, 0, r4);
-	limit = host_is_amd() ? 0x8000001e : 0x80000008;
+	limit = x86_host_is_amd() ? 0x8000001e : 0x80000008;
 	return (r4[0] < limit ? r4[0] : limit);
 }
 
@@ -286,7 +286,7 @@ basic_leaf(
 			r4[0] = 0x00ff0001; /* see leaf 4 */
 		break;
 	case 4:
-		if (!cc->host || !host_is_amd())
+		if (!cc->host || !x86_host_is_amd())
 			x86_topo_leaf4(cc->vcpu, sub, r4);
 		break;
 	case 6:
@@ -324,7 +324,7 @@ ext_features(const struct cpuid_ctx *cc, uint32_t r4[4])
 {
 	if (cc->host) {
 		host_leaf(0x80000001, 0, r4);
-		r4[2] &= CE_ALLOWED | (host_is_amd() ? CE_TOPOEXT : 0);
+		r4[2] &= CE_ALLOWED | (x86_host_is_amd() ? CE_TOPOEXT : 0);
 		r4[3] &= DE_ALLOWED;
 	} else {
 		r4[2] = CE_OWN;
@@ -371,7 +371,7 @@ ext_leaf(
 			host_leaf(leaf, 0, r4);
 			r4[0] &= 0xffff;
 			r4[1] = r4[2] = r4[3] = 0;
-			if (host_is_amd())
+			if (x86_host_is_amd())
 				x86_topo_amd8(cc->vcpu, r4);
 		}
 		mask(cc, leaf, 0, r4);

@@ -250,6 +250,12 @@ vm_openf(const char *name, int flags)
 	return (ctx);
 }
 
+void
+vm_keep(struct vmctx *ctx)
+{
+	ctx->destroy_on_close = false;
+}
+
 struct vmctx *
 vm_open(const char *name)
 {

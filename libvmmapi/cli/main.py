@@ -35,6 +35,7 @@ def run(
     any other failure gives one line and `error_status`, or its own status.
     """
     prog = os.path.basename(argv[0])
+    _open_standard_streams()
     try:
         status = command.start(argv[1:], prog)
         console.flush()
@@ -53,11 +54,35 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = error_status
     except (OSError, ValueError, MemoryError) as error:
-        _report(prog, str(error) or type(error).__name__)
+        _report(prog, _words(error))
         status = error_status
     except _or_click(KeyboardInterrupt, "Abort"):
         status = 128 + _SIGINT
     return status
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where the caller has closed stdin, stdout or stderr.
+
+    A disk that is opened later would get such a number, and what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+            os.set_inheritable(number, True)
+            stream = os.fdopen(number, "w" if number else "r", closefd=False)
+            setattr(sys, name, stream)
+
+
+def _words(error: Exception) -> str:
+    """Return what an error says, an errno in words and without its number."""
+    plain = type(error).__str__ is OSError.__str__
+    if isinstance(error, OSError) and plain and error.strerror:
+        what = f"{error.filename}: " if error.filename else ""
+        return f"{what}{error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _report(prog: str, text: str) -> None:

@@ -5,18 +5,15 @@ resource that this machine lacks, or a device that this version lacks.
 """
 
 import json
-import os
-import signal
-import sys
 from pathlib import Path
 from typing import TypedDict
 
 import pytest
 
-from bhyve_py.cli import COMMAND
 from bhyvectl_py.cli import COMMAND as CTL_COMMAND
 from libvmmapi import VM, VMError
 from libvmmapi.cli.main import run
+from support.bhyvecmd import bhyve, start
 
 DATA = Path(__file__).parent / "data" / "command-lines.jsonl"
 
@@ -56,13 +53,6 @@ def _id(line: Line) -> str:
     return line["test"]
 
 
-def bhyve(*args: str) -> int:
-    """Run bhyve's command in this process and return its exit status."""
-    status = run(COMMAND, ["bhyve", *args], 1, 4)
-    sys.stdout.flush()
-    return status
-
-
 @pytest.mark.parametrize("line", _lines("bhyve", "ok"), ids=_id)
 def test_it_parses(capfd: pytest.CaptureFixture[str], line: Line) -> None:
     argv = line["argv"]
@@ -76,22 +66,6 @@ def test_it_parses(capfd: pytest.CaptureFixture[str], line: Line) -> None:
     assert out.count(".device=") >= len(slots)
 
 
-def _start(argv: list[str], err: Path) -> int:
-    """Start bhyve in a process of its own that ends after some seconds."""
-    child = os.fork()
-    if child == 0:
-        try:
-            signal.alarm(120)  # wiring a gigabyte takes its time
-            for number, path in ((0, "/dev/null"), (1, err), (2, err)):
-                flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
-                os.dup2(os.open(path, flags, 0o600), number)
-            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-            os._exit(bhyve(*argv))
-        finally:
-            os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 @pytest.mark.parametrize("line", _lines("bhyve", "ok"), ids=_id)
 def test_its_start_ends_for_want_of_something(line: Line, tmp_path: Path) -> None:
     argv = line["argv"]
@@ -101,12 +75,10 @@ def test_its_start_ends_for_want_of_something(line: Line, tmp_path: Path) -> Non
         VM.create(argv[-1]).close()
     except VMError:
         assert "-r" in argv, "a name that is none"
-    err = tmp_path / "err"
-    status = _start(argv, err)
-    text = err.read_text("utf-8")
-    assert status == 4, text
-    assert any(words in text for words in STOPS), text
-    assert "Traceback" not in text
+    done = start(tmp_path, *argv)
+    assert done.status == 4, done.err
+    assert any(words in done.err for words in STOPS), done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize("line", _lines("bhyve", "usage"), ids=_id)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,21 @@ def test_a_killed_guest_is_an_error(
         ]
         os.kill(child, signal.SIGKILL)
         assert machine.wait() == 4
+        assert not (vm_dir / machine.name).exists()
+
+
+def test_a_killed_monitor_takes_all_along(
+    machine: Machine, vm_dir: Path, tmp_path: Path
+) -> None:
+    with machine:
+        machine.start("-M", "-l", _rom(tmp_path, SPIN))
+        machine.expect("R")
+        assert machine.process is not None
+        machine.process.kill()
+        assert machine.wait() == -signal.SIGKILL
+        end = time.monotonic() + 30
+        while (vm_dir / machine.name).exists() and time.monotonic() < end:
+            time.sleep(0.05)
         assert not (vm_dir / machine.name).exists()
 
 

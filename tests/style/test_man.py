@@ -56,6 +56,14 @@ def test_bhyve_8_describes_every_option() -> None:
     assert _flags("bhyve.8") == letters
 
 
+def test_bhyve_8_describes_every_device() -> None:
+    from libvmmapi.devices import device_names, lpc_names
+
+    text = (MAN / "bhyve.8").read_text("utf-8")
+    words = set(re.findall(r"[\w-]+", text.replace("com1", "com1 com2 com3 com4")))
+    assert {*device_names(), *lpc_names()} <= words
+
+
 def test_the_usage_text_names_every_option() -> None:
     letters = {*OPTSTRING.replace(":", ""), "h"}
     shown = set(re.findall(r"^ +-(\w): ", usage("bhyve"), re.M))
@@ -77,12 +85,46 @@ def test_bhyvectl_8_names_every_register() -> None:
     assert {*GET_REGISTERS, *SELECTORS, *DESCRIPTORS} <= words
 
 
+def _variables() -> dict[str, str]:
+    """Return the variables of bhyve_config(5), and their defaults."""
+    found: dict[str, str] = {}
+    for line in (MAN / "bhyve_config.5").read_text("utf-8").splitlines():
+        cells = line.removeprefix(".It ").split(" Ta ")
+        if line.startswith(".It ") and len(cells) == 3 and cells[0] != "Sy variable":
+            assert cells[0] not in found
+            found[cells[0]] = cells[1]
+    return found
+
+
 def test_bhyve_config_5_has_the_variables_that_options_set() -> None:
     from bhyve_py.cli import SWITCHES, VALUES
+    from bhyve_py.smbios import variables
+    from bhyve_py.variables import BOOLEANS
 
-    text = (MAN / "bhyve_config.5").read_text("utf-8")
-    variables = {*(path for path, _ in SWITCHES.values()), *VALUES.values()}
-    assert not {name for name in variables if name not in text}
+    names = {*(path for path, _ in SWITCHES.values()), *VALUES.values(), *BOOLEANS}
+    names |= {path for path, _ in variables("1,sku=x,family=x,serial=x")}
+    assert names - set(_variables()) == set()
+
+
+def test_bhyve_config_5_has_the_variables_that_are_read() -> None:
+    """Literal paths in the sources of the machine and of the tool."""
+    found: set[str] = set()
+    for path in (MAN.parent / "csrc" / "bhyve").rglob("*.c"):
+        text = path.read_text("utf-8")
+        found.update(re.findall(r'get_(?:raw_)?config_\w+\(\s*"([^"]+)"', text))
+    for path in (MAN.parent / "bhyve_py").glob("*.py"):
+        text = path.read_text("utf-8")
+        found.update(re.findall(r'tree\.get(?:_bool|_raw)?\(\s*"([^"]+)"', text))
+    assert {"bootrom", "memory.size", "gdb.port", "name"} <= found
+    assert found - set(_variables()) == set()
+
+
+def test_bhyve_config_5_tells_the_defaults() -> None:
+    from libvmmapi import ConfigTree
+
+    described = _variables()
+    for name, value in ConfigTree(defaults=True).items():
+        assert described[name] == value
 
 
 def test_libvmmapi_3_names_every_method() -> None:

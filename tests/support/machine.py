@@ -6,6 +6,7 @@ import re
 import select
 import signal
 import subprocess
+import termios
 import time
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ class Machine:
         self.output = ""
         self._seen = 0
         self._master = -1
+        self.cooked: list[object] = []
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Machine":
@@ -70,6 +72,7 @@ class Machine:
     def start(self, *args: str, slots: tuple[str, ...] = SLOTS) -> None:
         """Start bhyve with its COM1 on a pseudo terminal of ours."""
         self._master, slave = pty.openpty()
+        self.cooked = self.terminal()
         self.process = subprocess.Popen(
             tool_argv("bhyve", *slots, "-l", "com1,stdio", *args, self.name),
             env=self.env,
@@ -79,6 +82,10 @@ class Machine:
             start_new_session=True,
         )
         os.close(slave)
+
+    def terminal(self) -> list[object]:
+        """Return the terminal's settings, as tcgetattr(3) has them."""
+        return termios.tcgetattr(self._master)
 
     def _pump(self, seconds: float) -> bool:
         """Read what the console says within `seconds`; false at its end."""

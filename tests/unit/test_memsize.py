@@ -26,7 +26,7 @@ def test_a_size_is_a_number_with_a_suffix(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "M", "12Q", "abc", "1G2", "0G", "\0"])
 def test_what_is_no_size_is_refused_with_its_text(text: str) -> None:
-    with pytest.raises(ValueError, match="invalid memory size"):
+    with pytest.raises(ValueError, match="invalid memsize"):
         parse_memsize(text)
 
 

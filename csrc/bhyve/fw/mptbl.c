@@ -157,7 +157,7 @@ mptable_build(struct vmctx *ctx, int ncpu)
 	char *mem;
 	int i;
 
-	if (pci_bus_count() > 1) {
+	if (pci_bus_count() > (pci_bus_configured(0) ? 1 : 0)) {
 		EPRINTLN("MP table: it cannot describe more than one PCI bus; "
 			 "use -Y to do without an MP table");
 		return (EINVAL);

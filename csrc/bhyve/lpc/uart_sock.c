@@ -42,6 +42,16 @@ bind_first(struct addrinfo *list, const char *spec)
 	return (-1);
 }
 
+static bool
+is_port(const char *text)
+{
+	size_t len;
+
+	len = strspn(text, "0123456789");
+	return (len >= 1 && len <= 5 && text[len] == '\0' &&
+	    strtoul(text, NULL, 10) <= 65535);
+}
+
 int
 uart_listen_tcp(const char *spec)
 {
@@ -58,8 +68,11 @@ uart_listen_tcp(const char *spec)
 
 	port = strrchr(spec, ':');
 	len = port != NULL ? (size_t)(port - spec) : 0;
-	if (port == NULL || port[1] == '\0' || len >= sizeof(host)) {
-		EPRINTLN("uart: invalid address \"tcp=%s\"", spec);
+	/* getaddrinfo(3) takes a port modulo 65536. */
+	if (port == NULL || len >= sizeof(host) || !is_port(port + 1)) {
+		EPRINTLN("uart: invalid address \"tcp=%s\": want IP:port or "
+			 "[IPv6]:port with a port up to 65535",
+		    spec);
 		return (-1);
 	}
 	memcpy(host, spec, len);

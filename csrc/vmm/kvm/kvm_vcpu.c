@@ -15,7 +15,8 @@
 
 #include "kvm_local.h"
 
-#define SETTLE_MAX 64 /* exits that one instruction may still make */
+#define NO_BASIC_REASON 0xffffu /* no exit reason of VT-x */
+#define SETTLE_MAX 64		/* exits that one instruction may still make */
 #define IDT_DB 1
 #define IDT_BP 3
 
@@ -339,14 +340,21 @@ exit_unknown(struct kvm_vcpu *kc, struct vm_exit *vme)
 
 	vmm_stat_incr(kc->vcpu, VMEXIT_UNKNOWN, 1);
 	memset(vme, 0, sizeof(*vme));
-	vme->exitcode = VM_EXITCODE_VMX;
+	vme->exitcode = x86_host_is_amd() ? VM_EXITCODE_SVM : VM_EXITCODE_VMX;
 	vme->rip = regs != NULL ? regs->rip : 0;
 	vme->u.vmx.status = run->exit_reason;
-	if (run->exit_reason == KVM_EXIT_FAIL_ENTRY)
+	/* Only the first two come with a reason of the processor's own. */
+	vme->u.vmx.exit_reason = NO_BASIC_REASON;
+	if (run->exit_reason == KVM_EXIT_FAIL_ENTRY) {
 		vme->u.vmx.exit_qualification =
 		    run->fail_entry.hardware_entry_failure_reason;
-	else if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR)
-		vme->u.vmx.exit_reason = run->internal.suberror;
+		vme->u.vmx.exit_reason =
+		    (uint32_t)run->fail_entry.hardware_entry_failure_reason;
+	} else if (run->exit_reason == KVM_EXIT_UNKNOWN) {
+		vme->u.vmx.exit_reason = (uint32_t)run->hw.hardware_exit_reason;
+	} else if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR) {
+		vme->u.vmx.exit_qualification = run->internal.suberror;
+	}
 	return (true);
 }
 
