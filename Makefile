@@ -80,8 +80,9 @@ fuzz: fuzz-program
 corpus: fuzz-program
 	@for t in $${FUZZ_TARGET:-$$(FUZZ_TARGET=list build/fuzz/fuzz)}; do \
 	    rm -rf build/corpus/merged && mkdir -p build/corpus/merged && \
-	    FUZZ_TARGET=$$t build/fuzz/fuzz -merge=1 -max_len=1024 \
-		-detect_leaks=0 -verbosity=0 $(CURDIR)/build/corpus/merged \
+	    FUZZ_TARGET=$$t $(CURDIR)/build/fuzz/fuzz -merge=1 \
+		-max_len=1024 -detect_leaks=0 -verbosity=0 \
+		-close_fd_mask=2 $(CURDIR)/build/corpus/merged \
 		$(CURDIR)/build/corpus/$$t && \
 	    $(PYTHON) tests/fuzz/corpus.py pack build/corpus/merged \
 		tests/fuzz/corpus/$$t.pack || exit 1; \

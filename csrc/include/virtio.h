@@ -22,8 +22,8 @@
  * which the transport takes for what it does to the queue.  The vq_ functions
  * take no lock: calls on one queue are serialised by the device, against its
  * own vc_reset too, which must wait until other threads have let go of the
- * queues before vi_reset_dev() (called with no vq_mtx held).  vi_interrupt()
- * takes only a leaf lock.
+ * queues before vi_reset_dev() (called with no vq_mtx held), and by vc_hold
+ * against a driver that moves rings.  vi_interrupt() takes only a leaf lock.
  */
 #ifndef _VIRTIO_H_
 #define _VIRTIO_H_

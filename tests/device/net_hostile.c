@@ -130,7 +130,7 @@ fake_init(net_backend_t *be, const char *name, nvlist_t *nvl)
 static ssize_t
 fake_send(net_backend_t *be, const struct iovec *iov, int iovcnt)
 {
-	static uint8_t copy[NET_FRAME_MAX + VNET_HDR_LEN];
+	static _Thread_local uint8_t copy[NET_FRAME_MAX + VNET_HDR_LEN];
 	size_t len;
 	int i;
 
