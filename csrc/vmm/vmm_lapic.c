@@ -99,6 +99,6 @@ vmm_set_x2apic_state(struct vcpu *vcpu, enum x2apic_state state)
 	if (state != X2APIC_DISABLED && state != X2APIC_ENABLED)
 		return (EINVAL);
 	vcpu->x2apic_state = state;
-	return (ops->cpuid_changed != NULL ? ops->cpuid_changed(vcpu->cookie)
-					   : 0);
+	return (
+	    ops->cpuid_changed != NULL ? ops->cpuid_changed(vcpu->cookie) : 0);
 }
