@@ -38,16 +38,20 @@ def bhyvectl(pairs: list[tuple[str, str]], operands: list[str]) -> int:
     return session(pairs, operands)
 
 
+def command(vendor: str) -> Tool:
+    """Return bhyvectl with the options that it has on a vendor's processors."""
+    return Tool(
+        "bhyvectl",
+        bhyvectl,
+        lambda prog: usage(prog, vendor),
+        longopts=[option.spec for option in options(vendor)],
+    )
+
+
 def main() -> int:
     """Run bhyvectl with the process's arguments and return the exit status."""
     vendor = host_vendor()
     if vendor not in VENDORS:
         console.err(f'Unknown cpu vendor "{vendor}"')
         return _USAGE
-    command = Tool(
-        "bhyvectl",
-        bhyvectl,
-        lambda prog: usage(prog, vendor),
-        longopts=[option.spec for option in options(vendor)],
-    )
-    return run(command, sys.argv, _USAGE, _CALL_FAILED)
+    return run(command(vendor), sys.argv, _USAGE, _CALL_FAILED)

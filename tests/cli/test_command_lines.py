@@ -10,7 +10,7 @@ from typing import TypedDict
 
 import pytest
 
-from bhyvectl_py.cli import COMMAND as CTL_COMMAND
+from bhyvectl_py.cli import command, host_vendor
 from libvmmapi import VM, VMError
 from libvmmapi.cli.main import run
 from support.bhyvecmd import bhyve, start
@@ -121,7 +121,7 @@ def test_what_is_asked_of_bhyvectl(
     capfd: pytest.CaptureFixture[str], line: Line
 ) -> None:
     """Names are those of no VM, so that each ends for that reason."""
-    status = run(CTL_COMMAND, ["bhyvectl", *line["argv"]], 1, 255)
+    status = run(command(host_vendor()), ["bhyvectl", *line["argv"]], 1, 255)
     out, err = capfd.readouterr()
     if line["test"] == "ctl-create":
         assert (status, out, err) == (0, "", "")
