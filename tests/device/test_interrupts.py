@@ -88,7 +88,7 @@ def drive_virtio(
         net = f"3,virtio-net,unix,path={other},peer={mine},mac=02:00:00:00:00:01"
         slots = (*SLOTS, "-s", net, "-s", f"4,virtio-blk,{disk}")
         machine.start("-m", "64M", *option.split(), slots=slots)
-        found = machine.expect(r"WAY (\S+)|FAIL.*", 60)
+        found = machine.expect(r"WAY (\S+)\s|FAIL.*", 60)
         with meanwhile(machine.name):
             for way in WAYS[option]:
                 assert found[1] == way, machine.output
@@ -96,7 +96,7 @@ def drive_virtio(
                     rest = struct.pack(">HI", 0x88B5, n) + bytes([n]) * (50 + n)
                     cable.sendto(there + here + rest, str(other))
                     assert cable.recv(2048) == here + there + rest
-                found = machine.expect(r"WAY (\S+)|FAIL.*|PASS", 60)
+                found = machine.expect(r"WAY (\S+)\s|FAIL.*|PASS", 60)
         assert found[0] == "PASS", machine.output
         finish(machine)
 

@@ -30,7 +30,9 @@ ctl_up(void)
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 
 	CHECK(vm_serve(machine_ctx()) == 0);
-	commands = vm_get_ioctls(&ncommands);
+	(void)vm_get_ioctls(&ncommands);
+	if (commands == NULL)
+		commands = vm_get_ioctls(NULL);
 	if (ctl >= 0)
 		close(ctl);
 	ctl = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
