@@ -714,16 +714,11 @@ vmm_ioctl_table(size_t *count)
 }
 
 static int
-with_vcpu(struct vm *vm, const struct vmm_ioctl *ioc, void *arg)
+with_vcpu(
+    struct vm *vm, struct vcpu *vcpu, const struct vmm_ioctl *ioc, void *arg)
 {
-	struct vcpu *vcpu;
-	int32_t vcpuid;
 	int error;
 
-	memcpy(&vcpuid, arg, sizeof(vcpuid));
-	vcpu = vmm_alloc_vcpu(vm, vcpuid);
-	if (vcpu == NULL)
-		return (errno);
 	if ((error = vcpu_lock_one(vcpu)) != 0)
 		return (error);
 	error = ioc->func(vm, arg);
@@ -735,6 +730,7 @@ int
 vmm_ioctl(struct vm *vm, uint32_t cmd, void *arg, size_t len)
 {
 	const struct vmm_ioctl *ioc = vmm_ioctl_find(cmd);
+	struct vcpu *vcpu = NULL;
 	uint8_t lock;
 	int32_t vcpuid;
 	int error;
@@ -749,9 +745,16 @@ vmm_ioctl(struct vm *vm, uint32_t cmd, void *arg, size_t len)
 		if (vcpuid == -1)
 			lock = LOCK_WRITE_HOLD;
 	}
+	/* A vCPU is made before any lock: holds freeze those that there are. */
+	if (lock == LOCK_VCPU ||
+	    (lock == LOCK_WRITE_HOLD && (cmd & ~0xffu) == VMM_CPU_IOC_BASE)) {
+		memcpy(&vcpuid, arg, sizeof(vcpuid));
+		if ((vcpu = vmm_alloc_vcpu(vm, vcpuid)) == NULL)
+			return (errno);
+	}
 	switch (lock) {
 	case LOCK_VCPU:
-		return (with_vcpu(vm, ioc, arg));
+		return (with_vcpu(vm, vcpu, ioc, arg));
 	case LOCK_READ_HOLD:
 		pthread_rwlock_rdlock(&vm->rwlock);
 		error = ioc->func(vm, arg);

@@ -266,11 +266,7 @@ kernemu(struct vm *vm, struct vm_readwrite_kernemu_device *a, bool write)
 int
 ioc_set_kernemu(struct vm *vm, void *arg)
 {
-	struct vm_readwrite_kernemu_device *a = arg;
-
-	if (vmm_alloc_vcpu(vm, a->vcpuid) == NULL)
-		return (errno);
-	return (kernemu(vm, a, true));
+	return (kernemu(vm, arg, true));
 }
 
 int
