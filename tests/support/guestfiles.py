@@ -102,11 +102,12 @@ def fetch(package: str, cache: Path) -> Path:
 
 
 def debian_kernel(cache: Path) -> Path:
-    """Return Debian's cloud kernel, a bzImage."""
+    """Return Debian's cloud kernel, a bzImage, or what else the folder has."""
     cache.mkdir(parents=True, exist_ok=True)
-    held = sorted(cache.glob("linux-image-*/boot/vmlinuz-*"))
-    if held:
-        return held[-1]
+    for kind in ("*-cloud-amd64", "*"):
+        held = sorted(cache.glob(f"linux-image-{kind}/boot/vmlinuz-*"))
+        if held:
+            return held[-1]
     package = _dependency(KERNEL_PACKAGE, "linux-image-", cache)
     return next((fetch(package, cache) / "boot").glob("vmlinuz-*"))
 
