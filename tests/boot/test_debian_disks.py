@@ -55,7 +55,8 @@ def run_fio(machine: Machine, device: str, seconds: int) -> None:
 
 def sum_in_guest(machine: Machine, device: str) -> str:
     """Return the MD5 of a device, read in the guest."""
-    said = machine.shell(f"sync; dd if={device} bs=1M iflag=direct status=none | md5sum", 300)
+    read = f"dd if={device} bs=1M iflag=direct status=none"
+    said = machine.shell(f"sync; {read} | md5sum", 300)
     found = re.search(r"\b[0-9a-f]{32}\b", said)
     assert found, said
     return found[0]
