@@ -103,8 +103,7 @@ def two_guests(tmp_path: Path, guest: Guest, seconds: int) -> None:
         assert one.shell("md5sum </tmp/f").strip() == sums.strip()
         for way in ("", "-R"):
             end = iperf3(two, "-c 10.9.1.1 -u -b 10M -t 5", way)
-            # Datagrams may be dropped where a busy host lets a queue fill up.
-            assert end["sum"]["lost_percent"] < 0.1, end["sum"]
+            assert end["sum"]["lost_packets"] == 0, end["sum"]
             assert end["sum"].get("out_of_order", 0) == 0, end["sum"]
         for m in (two, one):
             netguest.check_log(m)
