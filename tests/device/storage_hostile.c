@@ -21,7 +21,7 @@ SET_DECLARE(pci_devemu_set, const struct pci_devemu);
 
 static uint8_t ram[RAM_SIZE];
 static struct pci_devinst inst;
-static bool msix;
+static _Atomic bool msix; /* as pi_msix.enabled is */
 static uint64_t seed;
 
 /* ---- what the devices need of the machine ---- */
