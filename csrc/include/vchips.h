@@ -22,6 +22,12 @@ struct vcpu;
 typedef int (*inout_func_t)(
     struct vm *vm, bool in, int port, int bytes, uint32_t *eax);
 
+/*
+ * What an edge on a controller's pin comes to now: the pin is masked, it is
+ * taken, or it is lost because the one before it still waits.
+ */
+enum edge_fate { EDGE_MASKED, EDGE_TAKEN, EDGE_LOST };
+
 /* ---- vatpic.c: the 8259 pair with ELCR ---- */
 struct vatpic;
 struct vatpic *vatpic_init(struct vm *vm);
@@ -33,6 +39,7 @@ int vatpic_elc_handler(struct vm *, bool, int, int, uint32_t *);
 int vatpic_assert_irq(struct vm *vm, int irq);
 int vatpic_deassert_irq(struct vm *vm, int irq);
 int vatpic_pulse_irq(struct vm *vm, int irq);
+enum edge_fate vatpic_edge_fate(struct vm *vm, int irq);
 int vatpic_set_irq_trigger(struct vm *vm, int irq, int level);
 bool vatpic_pending_intr(struct vm *vm, int *vecptr); /* INTR pin; vector */
 void vatpic_intr_accepted(struct vm *vm, int vector); /* INTA */
@@ -100,6 +107,7 @@ int vioapic_mmio_write(struct vcpu *, uint64_t gpa, uint64_t val, int size);
 int vioapic_assert_irq(struct vm *vm, int irq);
 int vioapic_deassert_irq(struct vm *vm, int irq);
 int vioapic_pulse_irq(struct vm *vm, int irq);
+enum edge_fate vioapic_edge_fate(struct vm *vm, int irq);
 int vioapic_pincount(struct vm *vm);
 /* A local APIC (ours or KVM's exit) saw the EOI of a level vector. */
 void vioapic_process_eoi(struct vm *vm, int vector);

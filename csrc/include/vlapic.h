@@ -58,6 +58,9 @@ void vlapic_set_cr8(struct vlapic *vlapic, uint64_t val);
  * as in a redirection entry or a message: bits 10:8. */
 void vlapic_deliver_intr(
     struct vm *vm, bool level, uint32_t dest, bool phys, int delmode, int vec);
+/* True when such a message would fall together with one that waits. */
+bool vlapic_intr_waits(
+    struct vm *vm, uint32_t dest, bool phys, int delmode, int vec);
 void vlapic_calcdest(struct vm *vm, uint64_t *dmask, uint32_t dest, bool phys,
     bool lowprio, bool x2apic_dest);
 

@@ -41,7 +41,7 @@ chip_ticks_to_ns(uint64_t ticks, uint64_t hz)
  * A periodic timer began at `base`; its edge number n comes after n *
  * period clocks.  Edge *tick has just been delivered.  Advances *tick past
  * dropped edges so that the next one is *tick + 1, and returns when to
- * deliver that one: the phase stays, late ones come at four times the pace.
+ * deliver that one: the phase stays, late ones come at eight times the pace.
  */
 static inline int64_t
 chip_next_edge(
@@ -55,8 +55,8 @@ chip_next_edge(
 	if (due > *tick) {
 		if (due - *tick > CHIP_CATCHUP_MAX)
 			*tick = due;
-		else if (chip_ticks_to_ns(period, hz) / 4 > gap)
-			gap = chip_ticks_to_ns(period, hz) / 4;
+		else if (chip_ticks_to_ns(period, hz) / 8 > gap)
+			gap = chip_ticks_to_ns(period, hz) / 8;
 	}
 	if (*tick >= UINT64_MAX / period - 1)
 		return (INT64_MAX / 2);

@@ -220,6 +220,26 @@ vatpic_pulse_irq(struct vm *vm, int irq)
 	return (vatpic_set_line(vm, irq, LINE_PULSE));
 }
 
+enum edge_fate
+vatpic_edge_fate(struct vm *vm, int irq)
+{
+	struct vatpic *vatpic;
+	const struct atpic *atpic;
+	enum edge_fate fate;
+	uint8_t bit;
+
+	vatpic = vm_atpic(vm);
+	atpic = &vatpic->chip[irq >> 3];
+	bit = (uint8_t)(1u << (irq & 7));
+	pthread_mutex_lock(&vatpic->mtx);
+	if (!atpic->ready || (atpic->imr & bit) != 0)
+		fate = EDGE_MASKED;
+	else
+		fate = (atpic->irr & bit) != 0 ? EDGE_LOST : EDGE_TAKEN;
+	pthread_mutex_unlock(&vatpic->mtx);
+	return (fate);
+}
+
 /* Write an ELCR: lines that are now level lines show their level. */
 static void
 atpic_set_elc(struct atpic *atpic, uint8_t elc)

@@ -241,6 +241,23 @@ pit_schedule(struct vatpit *vatpit, int64_t now)
 		vmm_callout_reset(&vatpit->callout, when);
 }
 
+/*
+ * A vCPU that gets too little of the host's time to take each tick must not
+ * find its clock slow, or the ticks that it counts too few: a tick waits for
+ * its turn while every controller that would take it still holds the one
+ * before.  Where one controller is free the other may be in nobody's use.
+ */
+static bool
+pit_tick_waits(struct vm *vm)
+{
+	enum edge_fate pic, ioapic;
+
+	pic = vatpic_edge_fate(vm, 0);
+	ioapic = vioapic_edge_fate(vm, 2);
+	return (pic != EDGE_TAKEN && ioapic != EDGE_TAKEN &&
+	    (pic == EDGE_LOST || ioapic == EDGE_LOST));
+}
+
 static void
 pit_callout(void *arg)
 {
@@ -260,7 +277,10 @@ pit_callout(void *arg)
 	    ? (c->tick + 1) * pit_period(c)
 	    : pit_clocks(c, c->initial) + (c->mode >= 4 ? 2 : 1);
 	due = c->base + chip_ticks_to_ns(n, PIT_FREQ);
-	if (due <= now) {
+	/* A new count is not kept waiting. */
+	if (due <= now &&
+	    (!pit_periodic(c) || c->reload_valid ||
+		!pit_tick_waits(vatpit->vm))) {
 		if (pit_periodic(c) && c->reload_valid)
 			pit_take_reload(c, now);
 		else

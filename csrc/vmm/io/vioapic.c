@@ -165,6 +165,23 @@ vioapic_pulse_irq(struct vm *vm, int irq)
 	return (vioapic_set_irq(vm, irq, true, true));
 }
 
+/* A backend that has the local APICs does not say what waits in them. */
+enum edge_fate
+vioapic_edge_fate(struct vm *vm, int irq)
+{
+	uint64_t rte;
+
+	rte = vioapic_get_rte(vm, irq);
+	if (rte & RTE_MASKED)
+		return (EDGE_MASKED);
+	if (vmm_vm_ops(vm)->lapic_msi == NULL &&
+	    vlapic_intr_waits(vm, (uint32_t)(rte >> RTE_DEST_SHIFT),
+		(rte & RTE_LOGICAL) == 0, (int)(rte & RTE_DELMOD),
+		(int)(rte & RTE_VECTOR)))
+		return (EDGE_LOST);
+	return (EDGE_TAKEN);
+}
+
 int
 vioapic_pincount(struct vm *vm)
 {

@@ -170,6 +170,28 @@ vlapic_deliver_intr(
 	deliver_set(vm, set, delmode, vec, level);
 }
 
+bool
+vlapic_intr_waits(struct vm *vm, uint32_t dest, bool phys, int delmode, int vec)
+{
+	struct vlapic *vlapic;
+	uint64_t set;
+
+	delmode = (int)ICR_DELMODE((unsigned int)delmode);
+	if (delmode != DELMODE_FIXED && delmode != DELMODE_LOWPRIO)
+		return (false);
+	vlapic_calcdest(
+	    vm, &set, dest, phys, delmode == DELMODE_LOWPRIO, false);
+	for (; set != 0; set &= set - 1) {
+		vlapic = vlapic_of(vm, __builtin_ctzll(set));
+		if (vlapic != NULL && vlapic_enabled(vlapic) &&
+		    (vlapic_reg(
+			 vlapic, APIC_IRR0 + ((uint32_t)vec >> 5) * 0x10) &
+			1u << (vec & 31)) != 0)
+			return (true);
+	}
+	return (false);
+}
+
 static void
 count_ipi(struct vlapic *from, int to)
 {
