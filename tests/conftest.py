@@ -5,6 +5,7 @@ an editable install has put the extension into it.
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,11 @@ if not list((ROOT / "libvmmapi").glob("_vmm*.so")):
 
 if preload.sanitized():
     preload.keep_from_others()
+
+# A shell's background job ignores these, and so would the tools that it starts.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler)
 
 BACKENDS = ("soft", "kvm")
 

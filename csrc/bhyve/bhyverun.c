@@ -568,7 +568,8 @@ join_vcpus(void)
 {
 	int i;
 
-	for (i = 0; i < machine.ncpus; i++) {
+	/* A start that was refused may have asked for more than there are. */
+	for (i = 0; i < VM_MAXCPU; i++) {
 		if (machine.vcpus[i].started)
 			pthread_join(machine.vcpus[i].tid, NULL);
 	}
@@ -686,7 +687,7 @@ teardown(int status)
 	ctx = machine.ctx;
 	machine.ctx = NULL;
 	pthread_mutex_unlock(&run_mtx);
-	for (i = 0; i < machine.ncpus && i < VM_MAXCPU; i++) {
+	for (i = 0; i < VM_MAXCPU; i++) {
 		if (machine.vcpus[i].vcpu != NULL)
 			vm_vcpu_close(machine.vcpus[i].vcpu);
 	}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from support import preload
 from support.machine import Machine
 from support.rom import write_rom
 from support.tools import tool_argv
@@ -366,8 +367,9 @@ def test_memory_is_wired_and_in_core_files_by_option(
             pid = machine.process.pid
             flags = _flags_of_memory(pid)
             assert flags
+            locked = wired and preload.locks_memory()
             assert {("dd" not in word, "lo" in word) for word in flags} == {
-                (core, wired)
+                (core, locked)
             }
             mask = Path(f"/proc/{pid}/coredump_filter").read_text("ascii")
             assert core is (int(mask, 16) & 0x48 == 0x48)

@@ -13,12 +13,17 @@ from typing import Any
 import pytest
 
 #: These may run our programs in their turn.
-SHELLS = {"bash", "dash", "env", "sh", "timeout"}
+SHELLS = {"bash", "dash", "env", "sh", "timeout", "unshare"}
 
 
 def sanitized() -> bool:
     """Tell whether a sanitizer's library is preloaded into this process."""
     return "libasan" in os.environ.get("LD_PRELOAD", "")
+
+
+def locks_memory() -> bool:
+    """Tell whether mlock(2) does something: under a sanitizer it is a no-op."""
+    return not sanitized()
 
 
 needs_speed = pytest.mark.skipif(

@@ -38,6 +38,7 @@ from libvmmapi import (
 )
 from libvmmapi._ffi import ffi, lib
 from libvmmapi.exits import Inout, Mmio, Suspended
+from support import preload
 from support.tinyguest import CODE, flat32
 
 Factory = Callable[..., VM]
@@ -291,7 +292,7 @@ def test_wishes_about_memory(vm_factory: Factory, late: bool) -> None:
     vm.setup_memory(4 * MB)
     locked, flags = smaps(vm)
     assert "dd" not in flags.split()
-    if "asan" not in os.environ.get("LD_PRELOAD", ""):  # which ignores mlock()
+    if preload.locks_memory():
         assert locked == 4096
     (entry,) = vm.memmap()
     assert entry.flags == lib.VM_MEMMAP_F_WIRED
