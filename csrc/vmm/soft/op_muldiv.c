@@ -58,7 +58,7 @@ m_idiv8(struct softcpu *cpu, it8 s)
 	q = d / (int8_t)s;
 	if (q != (int8_t)q)
 		return (false);
-	WR16(R_AX, (d % (int8_t)s) << 8 | (q & 0xff));
+	WR16(R_AX, (unsigned)(d % (int8_t)s) << 8 | (q & 0xff));
 	return (true);
 }
 INT_INLINE bool
