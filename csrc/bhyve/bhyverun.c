@@ -663,7 +663,11 @@ go(const char *name)
 	}
 	if (start_vcpus() != 0)
 		return (-1);
-	vm_keep(machine.ctx);
+	if (vm_keep(machine.ctx) != 0) {
+		EPRINTLN("%s: %s", name, strerror(errno));
+		bhyve_stop(BHYVE_EXIT_ERROR);
+		return (-1);
+	}
 	return (0);
 }
 

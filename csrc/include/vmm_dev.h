@@ -411,8 +411,9 @@ int vmm_dir_dead_owner(struct vmm_dir *dir);
 /* From here a sudden death is noticed (serving: and ctl is answered). */
 int vmm_dir_mark(struct vmm_dir *dir, bool serving);
 int vmm_dir_unmark(struct vmm_dir *dir);
-/* The VM ends with its owner, however that goes. */
-int vmm_dir_mark_once(struct vmm_dir *dir);
+/* Marks from now on say that the VM ends with its owner, however that goes:
+ * whoever finds it without its owner removes it.  Or they no longer do. */
+void vmm_dir_once(struct vmm_dir *dir, bool once);
 int vmm_dir_load(struct vmm_dir *dir, struct vm *vm);
 int vmm_dir_save(struct vmm_dir *dir, struct vm *vm);
 int vmm_attach_dir(struct vm *vm, struct vmm_dir *dir);

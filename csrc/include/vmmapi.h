@@ -61,9 +61,9 @@ const char *vm_get_name(struct vmctx *ctx);
 int vm_get_device_fd(struct vmctx *ctx);
 /* len NULL: a copy for the caller to free; else only their number. */
 const uint32_t *vm_get_ioctls(size_t *len);
-/* Ours: vm_close() leaves a VM that VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE made.
- */
-void vm_keep(struct vmctx *ctx);
+/* Ours: a VM that VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE made stays after all,
+ * however this process ends. */
+int vm_keep(struct vmctx *ctx);
 /* Ours: true when this process owns the VM; the backend's name. */
 bool vm_is_owner(struct vmctx *ctx);
 const char *vm_get_backend(struct vmctx *ctx);

@@ -408,12 +408,10 @@ vmm_dir_mark(struct vmm_dir *dir, bool serving)
 	return (0);
 }
 
-/* Whoever finds it without its owner ends the VM. */
-int
-vmm_dir_mark_once(struct vmm_dir *dir)
+void
+vmm_dir_once(struct vmm_dir *dir, bool once)
 {
-	dir->once = true;
-	return (vmm_dir_mark(dir, false));
+	dir->once = once;
 }
 
 int

@@ -226,8 +226,10 @@ vm_openf(const char *name, int flags)
 	if (error == 0 && ctx->peer < 0) {
 		error = open_owned(ctx, flags);
 		if (error == 0 && created &&
-		    (flags & VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE) != 0)
-			error = vmm_dir_mark_once(ctx->dir);
+		    (flags & VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE) != 0) {
+			vmm_dir_once(ctx->dir, true);
+			error = vmm_dir_mark(ctx->dir, false);
+		}
 	} else if (error == 0 && (flags & VMMAPI_OPEN_REINIT) != 0 &&
 	    vm_reinit(ctx) != 0)
 		error = errno;
@@ -248,12 +250,6 @@ vm_openf(const char *name, int flags)
 		pthread_mutex_unlock(&owned_mtx);
 	}
 	return (ctx);
-}
-
-void
-vm_keep(struct vmctx *ctx)
-{
-	ctx->destroy_on_close = false;
 }
 
 struct vmctx *
@@ -277,6 +273,20 @@ mark_running(struct vmctx *ctx, bool serving)
 	atomic_store(&ctx->marked, error == 0);
 	atomic_store(&ctx->dirty, true);
 	return (error);
+}
+
+int
+vm_keep(struct vmctx *ctx)
+{
+	int error;
+
+	if (!ctx->destroy_on_close)
+		return (0);
+	ctx->destroy_on_close = false;
+	vmm_dir_once(ctx->dir, false);
+	error = vmm_dir_mark(ctx->dir, ctx->ctl != NULL);
+	atomic_store(&ctx->marked, error == 0);
+	return (vmapi_error(error));
 }
 
 int

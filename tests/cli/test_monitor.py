@@ -1,4 +1,7 @@
-"""-M: the guest is started again when it resets, and the VM goes at the end."""
+"""-M: the guest is started again when it resets, and the VM goes at the end.
+
+Without it, a VM that bhyve has made stays.
+"""
 
 import os
 import signal
@@ -82,6 +85,25 @@ def test_a_killed_monitor_takes_all_along(
         end = time.monotonic() + 30
         while (vm_dir / machine.name).exists() and time.monotonic() < end:
             time.sleep(0.05)
+        assert not (vm_dir / machine.name).exists()
+
+
+def test_without_a_monitor_a_killed_guests_vm_is_dead(
+    machine: Machine, vm_dir: Path, tmp_path: Path
+) -> None:
+    with machine:
+        machine.start("-l", _rom(tmp_path, SPIN))
+        machine.expect("R")
+        lock = vm_dir / machine.name / "lock"
+        end = time.monotonic() + 30
+        while "once" in lock.read_text("ascii"):  # the start is still under way
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        machine.signal(signal.SIGKILL)
+        assert machine.wait() == -signal.SIGKILL
+        assert " dead " in machine.run("bhyvectl", "--list").stdout
+        assert (vm_dir / machine.name).is_dir()
+        assert machine.ctl("--destroy").returncode == 0
         assert not (vm_dir / machine.name).exists()
 
 
