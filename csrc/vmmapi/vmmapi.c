@@ -364,7 +364,8 @@ vm_destroy(struct vmctx *ctx)
 	struct vm_word none = { 0 };
 	struct vmctx *again;
 
-	if (ctx->vm == NULL && VMIOC(ctx, VM_DESTROY_SELF, &none) != 0 &&
+	if (ctx->vm == NULL && !ctx->unlinked &&
+	    VMIOC(ctx, VM_DESTROY_SELF, &none) != 0 &&
 	    (errno == EPIPE || errno == ECONNRESET)) {
 		/* The owner left between open and now: be the owner. */
 		again = vm_open(ctx->name);
@@ -387,7 +388,10 @@ vm_unlink(struct vmctx *ctx)
 
 	if (ctx->trouble[0] != '\0')
 		return (vmapi_error(vmm_dir_remove(ctx->dir)));
-	return (VMIOC(ctx, VM_DESTROY_SELF, &none));
+	if (VMIOC(ctx, VM_DESTROY_SELF, &none) != 0)
+		return (-1);
+	ctx->unlinked = true;
+	return (0);
 }
 
 int

@@ -27,6 +27,7 @@ struct vmctx {
 	struct vm *vm; /* NULL: somebody else's */
 	struct vmm_ctl *ctl;
 	bool destroy_on_close;
+	bool unlinked; /* by vm_unlink(): the name may be another VM's now */
 	_Atomic bool dirty;  /* the state file is behind */
 	_Atomic bool marked; /* the lock file names us */
 	char trouble[160];

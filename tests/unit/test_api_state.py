@@ -151,6 +151,20 @@ def test_another_processes_vm_is_destroyed_at_once(vm_factory: Factory) -> None:
     del view
 
 
+def test_a_view_that_goes_late_leaves_the_next_vm_of_the_name(
+    vm_factory: Factory,
+) -> None:
+    vm = vm_factory("t", mb=4)
+    vm.serve()
+    other = VM.open("t")
+    view = other.map_gpa(0, 4)
+    other.destroy()
+    vm.close()  # nobody answers the other one any more
+    vm_factory("t", mb=4).close()
+    del view
+    assert list_vms() == ["t"]
+
+
 def test_reinit_keeps_the_object_and_its_memory(
     vm_factory: Factory, backend: str
 ) -> None:
