@@ -455,12 +455,20 @@ now_ms(void)
 	return ((int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000);
 }
 
-/* Own it, or reach its owner. */
+/* A mark may be older than the lock: vmm_dir_peek() locks as well. */
+static bool
+may_live(int pid)
+{
+	return (kill(pid, 0) == 0 || errno != ESRCH);
+}
+
+/* Own it, or reach its owner.  ENOENT: it has gone, or has just been removed.
+ */
 static int
-acquire(struct vmm_dir *dir, bool must_own, int *peer)
+acquire(struct vmm_dir *dir, bool must_own, int wait_ms, int *peer)
 {
 	const struct timespec nap = { 0, 2000000 };
-	int64_t deadline = now_ms() + OPEN_WAIT_MS;
+	int64_t deadline = now_ms() + wait_ms;
 	struct stat st;
 	bool once, serving;
 	int pid;
@@ -480,7 +488,7 @@ acquire(struct vmm_dir *dir, bool must_own, int *peer)
 		if (errno != EWOULDBLOCK)
 			return (errno);
 		pid = read_mark(dir->lockfd, &serving, &once);
-		if (serving && must_own) {
+		if (serving && must_own && may_live(pid)) {
 			vmm_set_error("process %d runs this VM", pid);
 			return (EBUSY);
 		}
@@ -581,7 +589,7 @@ vmm_dir_open(
 	*peer = -1;
 	if ((error = open_dir(name, &dir)) != 0)
 		return (error);
-	error = acquire(dir, must_own, peer);
+	error = acquire(dir, must_own, OPEN_WAIT_MS, peer);
 	if (error == 0)
 		*retdir = dir;
 	else
@@ -589,19 +597,20 @@ vmm_dir_open(
 	return (error);
 }
 
-/* Removes a VM that should have ended with its owner. */
+/* Removes a VM that should have ended with its owner; false: it is none. */
 static bool
 collect_once(const char *name)
 {
 	struct vmm_dir *dir;
-	bool once = false, serving;
+	bool once, serving;
+	int peer = -1, pid;
 
 	if (open_dir(name, &dir) != 0)
 		return (false);
-	if (flock(dir->lockfd, LOCK_EX | LOCK_NB) == 0)
-		(void)read_mark(dir->lockfd, &serving, &once);
+	pid = read_mark(dir->lockfd, &serving, &once);
 	if (once)
-		(void)vmm_dir_remove(dir);
+		(void)acquire(
+		    dir, true, may_live(pid) ? 0 : OPEN_WAIT_MS, &peer);
 	vmm_dir_close(dir);
 	return (once);
 }

@@ -1,6 +1,7 @@
 """What the calls that change a VM leave behind: lifetime, memory, registers."""
 
 import errno
+import fcntl
 import os
 import re
 import resource
@@ -8,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +101,25 @@ def test_what_ends_with_its_maker_ends_with_a_killed_one(again: bool) -> None:
     else:
         assert errno_of(lambda: VM.open("a")) == errno.ENOENT
     assert list_vms() == []
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_a_look_at_a_dead_vm_is_in_nobodys_way(vm_dir: Path, once: bool) -> None:
+    VM.create("a").close()
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    lock = vm_dir / "a" / "lock"
+    lock.write_text(f"{gone.pid} serve{' once' * once}\n", "ascii")
+    with open(lock, "rb") as look:  # as vm_glances() does, but for longer
+        fcntl.flock(look, fcntl.LOCK_SH)
+        timer = threading.Timer(0.3, fcntl.flock, (look, fcntl.LOCK_UN))
+        timer.start()
+        if once:
+            VM.create("a").close()
+        else:
+            owner = errno_of(lambda: VM.open("a", OpenFlags.OWNER))
+            assert owner == errno.EOWNERDEAD
+        timer.join()
 
 
 @pytest.mark.parametrize(
