@@ -290,8 +290,12 @@ vcpu_sleep(struct vcpu *vcpu, bool wait_sipi)
 			}
 			deaf = !intr_enabled;
 		}
-		if (deaf && (atomic_fetch_or(&vm->halted_cpus, bit) & bit) == 0)
+		/* At each turn: at the last one a debugger may have held a
+		 * vCPU that it has let go since. */
+		if (deaf) {
+			atomic_fetch_or(&vm->halted_cpus, bit);
 			detect_halt(vm);
+		}
 		if ((atomic_load(&vcpu->pending) & VCPU_EV_LEAVE) != 0)
 			break;
 		vcpu_wait_event(vcpu, seq);
