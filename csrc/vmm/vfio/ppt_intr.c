@@ -35,25 +35,30 @@ is_message(const struct ppt_vec *vec)
 	return ((vec->addr & MSI_ADDR_MASK) == MSI_ADDR_BASE);
 }
 
+/* Sends what the kernel has counted, unless the processor does. */
 static void
-deliver(struct ppt_vm *pv, uint64_t word)
+vec_send(struct ppt_vm *pv, struct ppt_vec *vec)
 {
-	struct ppt_dev *dev;
-	struct ppt_vec *vec;
 	uint64_t count;
-	int index = (int)(uint32_t)word;
 
-	/* The device may be another one by now, or none. */
-	dev = pv->devs[(word >> 32) % PPT_MAX];
-	if (dev == NULL || index >= dev->nvecs)
-		return;
-	vec = &dev->vecs[index];
 	if (vec->fd < 0 || vec->route >= 0 ||
 	    read(vec->fd, &count, sizeof(count)) != sizeof(count))
 		return;
 	ppt_dma_written(pv->vm);
 	if (is_message(vec))
 		(void)lapic_intr_msi(pv->vm, vec->addr, vec->msg);
+}
+
+static void
+deliver(struct ppt_vm *pv, uint64_t word)
+{
+	struct ppt_dev *dev;
+	int index = (int)(uint32_t)word;
+
+	/* The device may be another one by now, or none. */
+	dev = pv->devs[(word >> 32) % PPT_MAX];
+	if (dev != NULL && index < dev->nvecs)
+		vec_send(pv, &dev->vecs[index]);
 }
 
 static void *
@@ -120,7 +125,19 @@ ppt_intr_stop(struct ppt_vm *pv)
 
 /* ---- one message ---- */
 
-/* By the processor, if it can and the message is one. */
+static void
+vec_unroute(struct ppt_vm *pv, struct ppt_vec *vec)
+{
+	struct vm_irqfd ifd = { vec->addr, vec->msg, vec->fd, vec->route,
+		VM_IRQFD_DEL };
+
+	if (vec->route >= 0)
+		(void)pv->vm->ops->msi_irqfd(pv->vm->cookie, &ifd);
+	vec->route = -1;
+}
+
+/* By the processor, if it can and the message is one; it may have sent another
+ * one until now, which it shall not any more. */
 static void
 vec_route(struct ppt_vm *pv, struct ppt_vec *vec)
 {
@@ -131,17 +148,8 @@ vec_route(struct ppt_vm *pv, struct ppt_vec *vec)
 		return;
 	if (ops->msi_irqfd(pv->vm->cookie, &ifd) == 0)
 		vec->route = ifd.route;
-}
-
-static void
-vec_unroute(struct ppt_vm *pv, struct ppt_vec *vec)
-{
-	struct vm_irqfd ifd = { vec->addr, vec->msg, vec->fd, vec->route,
-		VM_IRQFD_DEL };
-
-	if (vec->route >= 0)
-		(void)pv->vm->ops->msi_irqfd(pv->vm->cookie, &ifd);
-	vec->route = -1;
+	else
+		vec_unroute(pv, vec);
 }
 
 static void
@@ -285,7 +293,8 @@ msix_unmask(struct ppt_vm *pv, struct ppt_dev *dev, int slot, int idx,
 
 /*
  * A masked vector's interrupt is masked in the device, too: what comes
- * meanwhile waits in its pending bits, as it would on the host.
+ * meanwhile waits in its pending bits, as it would on the host.  What came
+ * before is sent.
  */
 static int
 msix_mask(struct ppt_vm *pv, struct ppt_dev *dev, int idx)
@@ -297,6 +306,7 @@ msix_mask(struct ppt_vm *pv, struct ppt_dev *dev, int idx)
 	if (vec->fd < 0)
 		return (0);
 	error = vfio_set_irqs(dev, PPT_MSIX, idx, 1, &none);
+	vec_send(pv, vec);
 	vec_close(pv, vec);
 	return (error);
 }
