@@ -35,7 +35,9 @@ struct blockif_worker {
 struct blk_uring {
 	struct blk_ring *u_ring;
 	pthread_t u_thread;
-	int u_wake;    /* an eventfd that the thread reads by the ring */
+	int u_wake; /* an eventfd that the thread reads by the ring */
+	/* What it reads, perhaps until the ring is closed. */
+	uint64_t u_count;
 	bool u_up;     /* u_error is the ring's */
 	bool u_asleep; /* and needs u_wake for what is pending */
 	int u_error;

@@ -66,8 +66,7 @@ ring_loop(struct blockif_ctxt *bc)
 {
 	struct blk_ring_result results[BLOCKIF_RING_MAX];
 	struct blk_uring *u = bc->bc_uring;
-	uint64_t count;
-	struct iovec wake = { &count, sizeof(count) };
+	struct iovec wake = { &u->u_count, sizeof(u->u_count) };
 	bool reading;
 	int i, n;
 
