@@ -89,6 +89,8 @@ kvm_msi_irqfd(void *vmi, struct vm_irqfd *ifd)
 	struct kvm_vm *kv = vmi;
 	int error;
 
+	/* Not while all are held. */
+	pthread_rwlock_rdlock(&kv->lapic_gate);
 	pthread_mutex_lock(&kv->mtx);
 	if ((ifd->flags & VM_IRQFD_DEL) == 0) {
 		error = route_add(kv, ifd);
@@ -101,6 +103,7 @@ kvm_msi_irqfd(void *vmi, struct vm_irqfd *ifd)
 		kv->msi[ifd->route].used = false;
 	}
 	pthread_mutex_unlock(&kv->mtx);
+	pthread_rwlock_unlock(&kv->lapic_gate);
 	return (error);
 }
 
