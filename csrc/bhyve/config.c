@@ -432,9 +432,8 @@ expand(struct strbuf *sb, const char *value, int depth)
 			value += 2;
 		} else if (value[1] == '(' &&
 		    (end = strchr(value + 2, ')')) != NULL) {
-			if (depth >= MAX_EXPANSION_DEPTH) {
+			if (depth >= MAX_EXPANSION_DEPTH)
 				return (ELOOP);
-			}
 			name = xalloc(
 			    strndup(value + 2, (size_t)(end - value - 2)));
 			if (name == NULL)

@@ -111,10 +111,9 @@ struct vm_exit {
 			int32_t vector;
 		} ioapic_eoi;
 		struct {
-			uint32_t status; /* KVM exit reason or errno */
-			uint32_t
-			    exit_reason; /* hardware_exit_reason, suberror */
-			uint64_t exit_qualification;
+			uint32_t status;      /* KVM exit reason or errno */
+			uint32_t exit_reason; /* the processor's own */
+			uint64_t exit_qualification; /* or KVM's suberror */
 			int32_t inst_type, inst_error;
 		} vmx;
 		struct {

@@ -42,7 +42,7 @@ ask(const char *name, struct vm_glance *g, struct pollfd *pfd)
 static void
 take(struct vm_glance *g, struct pollfd *pfd)
 {
-	struct vm_state a;
+	struct vm_state a = { 0 };
 
 	g->error = vmm_ctl_receive(pfd->fd, &a, sizeof(a));
 	close(pfd->fd);

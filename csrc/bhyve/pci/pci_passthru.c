@@ -316,13 +316,12 @@ command_write(
 /* The guest sees the state that it asked for, but the device stays awake:
  * asleep it would not answer at its BARs. */
 static void
-power_write(struct pci_passthru_softc *sc, int offset, int bytes, uint32_t val)
+power_write(struct pci_passthru_softc *sc, int offset, uint32_t val)
 {
 	int reg = sc->psc_pm + PCIR_PM_STATUS;
 
 	if (offset == reg)
 		pci_set_cfgdata8(sc->psc_pi, reg, val & PCIM_PM_STATE);
-	(void)bytes;
 }
 
 static bool
@@ -346,7 +345,7 @@ passthru_cfgwrite(struct pci_devinst *pi, int offset, int bytes, uint32_t val)
 	else if (within(offset, sc->psc_msix, sc->psc_msix + MSIX_LEN))
 		msix_write(sc, offset, bytes, val);
 	else if (within(offset, pm, pm + 4))
-		power_write(sc, offset, bytes, val);
+		power_write(sc, offset, val);
 	else
 		host_write(sc, VM_PPT_CONFIG, (uint64_t)offset, bytes, val);
 	return (0);
@@ -623,8 +622,10 @@ init_bar(struct pci_passthru_softc *sc, int i)
 		return (0);
 	if (vm_get_pptdev_bar(pi->pi_vmctx, sc->psc_bus, sc->psc_slot,
 		sc->psc_func, i, &sc->psc_bar[i].hpa, &sc->psc_bar[i].len,
-		&io) != 0)
+		&io) != 0) {
+		EPRINTLN("%s: BAR%d: %s", pi->pi_name, i, strerror(errno));
 		return (-1);
+	}
 	if (sc->psc_bar[i].len == 0)
 		return (0);
 	type = io			   ? PCIBAR_IO

@@ -547,7 +547,7 @@ vatpic_elc_handler(struct vm *vm, bool in, int port, int bytes, uint32_t *eax)
 	return (0);
 }
 
-/* Lines belong to their devices and survive a reset. */
+/* The devices that pulled the lines are gone, too: the VM begins anew. */
 void
 vatpic_reset(struct vatpic *vatpic)
 {
