@@ -67,7 +67,8 @@ def _look(names: list[str]) -> Iterator[tuple[str, CData]]:
         rc = lib.vm_glances(raw, len(some), _PATIENCE, glances)
         check(rc, "vm_glances")
         for index, name in enumerate(some):
-            yield name, glances[index]
+            # An element of an array does not keep it: the caller gets a copy.
+            yield name, ffi.new("struct vm_glance *", glances[index])
 
 
 def _info(name: str, glance: CData) -> VMInfo:

@@ -103,6 +103,21 @@ def test_what_ends_with_its_maker_ends_with_a_killed_one(again: bool) -> None:
     assert list_vms() == []
 
 
+def test_what_is_said_of_one_vm_is_from_memory_that_is_still_there(
+    vm_factory: Factory,
+) -> None:
+    vm_factory("t", mb=4).close()
+    #: glibc: what is freed reads as 0x5a from then on.
+    env = {"MALLOC_PERTURB_": "165", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+    text = subprocess.check_output(
+        [sys.executable, "-c", "import libvmmapi; print(libvmmapi.vm_info('t'))"],
+        env=os.environ | env,
+        text=True,
+    )
+    assert "state='stopped'" in text
+    assert "memory=4194304" in text
+
+
 @pytest.mark.parametrize("once", [False, True])
 def test_a_look_at_a_dead_vm_is_in_nobodys_way(vm_dir: Path, once: bool) -> None:
     VM.create("a").close()
