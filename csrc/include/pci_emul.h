@@ -103,7 +103,7 @@ struct pci_devinst {
 	pthread_mutex_t pi_intr_mtx;
 	struct {
 		int8_t pin; /* 1 to 4; 0: none */
-		enum lintr_stat state;
+		_Atomic enum lintr_stat state;
 		int pirq_pin;
 		int ioapic_irq;
 	} pi_lintr;

@@ -140,7 +140,6 @@ struct ahci_softc {
 	pthread_mutex_t sc_mtx;
 	int sc_ports;
 	uint32_t sc_cap, sc_ghc, sc_is, sc_pi_mask;
-	bool sc_lintr;
 	struct ahci_port sc_port[AHCI_MAX_PORTS];
 };
 

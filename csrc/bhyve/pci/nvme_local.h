@@ -141,7 +141,6 @@ struct nvme_softc {
 	/* Registers. */
 	uint32_t sc_cc, sc_csts, sc_aqa, sc_intms;
 	uint64_t sc_asq, sc_acq;
-	bool sc_lintr;
 	bool sc_stopping;
 	struct blockif_req sc_shn; /* the flush of a shutdown */
 	bool sc_shn_busy, sc_shn_again;

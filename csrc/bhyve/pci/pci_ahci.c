@@ -83,7 +83,6 @@ ahci_send_msi(struct ahci_softc *sc, uint32_t mask, int nmsg)
 void
 ahci_update_intr(struct ahci_softc *sc, uint32_t mask)
 {
-	struct pci_devinst *pi = sc->sc_pi;
 	bool level;
 	int i, nmsg;
 
@@ -95,15 +94,10 @@ ahci_update_intr(struct ahci_softc *sc, uint32_t mask)
 	level = sc->sc_is != 0 && (sc->sc_ghc & GHC_IE) != 0;
 	if (nmsg > 0 && level)
 		ahci_send_msi(sc, mask, nmsg);
-	if (nmsg > 0)
-		level = false;
-	if (level != sc->sc_lintr) {
-		sc->sc_lintr = level;
-		if (level)
-			pci_lintr_assert(pi);
-		else
-			pci_lintr_deassert(pi);
-	}
+	if (nmsg == 0 && level)
+		pci_lintr_assert(sc->sc_pi);
+	else
+		pci_lintr_deassert(sc->sc_pi);
 }
 
 /* ---- registers ---- */

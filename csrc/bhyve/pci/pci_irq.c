@@ -291,6 +291,9 @@ pci_lintr_assert(struct pci_devinst *pi)
 void
 pci_lintr_deassert(struct pci_devinst *pi)
 {
+	/* Devices say so at each completion, most by message. */
+	if (pi->pi_lintr.state == IDLE)
+		return;
 	pthread_mutex_lock(&pi->pi_intr_mtx);
 	if (pi->pi_lintr.state == ASSERTED)
 		pci_irq_deassert(pi);

@@ -82,13 +82,10 @@ nvme_update_intr(struct nvme_softc *sc)
 			(sc->sc_intms & (1u << cq->vector)) == 0))
 			level = true;
 	}
-	if (level != sc->sc_lintr) {
-		sc->sc_lintr = level;
-		if (level)
-			pci_lintr_assert(pi);
-		else
-			pci_lintr_deassert(pi);
-	}
+	if (level)
+		pci_lintr_assert(pi);
+	else
+		pci_lintr_deassert(pi);
 }
 
 static bool
