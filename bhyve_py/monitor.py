@@ -14,7 +14,7 @@ from libvmmapi._ffi import lib
 from libvmmapi.cli import console
 from libvmmapi.cli.failure import Failure
 from libvmmapi.errors import VMError
-from libvmmapi.vm import VM
+from libvmmapi.vm import VM, create
 
 from .boot import boot, die
 from .status import ExitStatus
@@ -80,7 +80,7 @@ def _once(signals: _Signals, name: str, *, created: bool) -> int:
 def _create(name: str) -> bool:
     """Make the VM; false if there was one, which its maker keeps."""
     try:
-        VM.create(name).close()
+        create(name)
     except VMError as error:
         if error.errno != _EEXIST:
             raise Failure(ExitStatus.ERROR, str(error)) from error

@@ -13,13 +13,13 @@ from ._ffi import ffi, lib
 from .caps import Cap, cap_by_name
 from .memory import MemFlags, Prot
 from .memsize import parse_memsize
-from .regs import Descriptor, Reg
 from .vcpu import VCPU, Paging
-from .vm import VM, OpenFlags, create, get_ioctls, set_backend, set_translate
+from .vm import VM, create, get_ioctls, set_backend, set_translate
 
 # ---- lifetime ----
 vm_create = create
 vm_open = VM.open
+vm_openf = VM.open
 vm_close = VM.close
 vm_destroy = VM.destroy
 vm_reinit = VM.reinit
@@ -31,11 +31,6 @@ vm_set_backend = set_backend
 vm_set_translate = set_translate
 vm_serve = VM.serve
 vm_save = VM.save
-
-
-def vm_openf(name: str, flags: OpenFlags) -> VM:
-    """Open the VM `name`, making it first if the flags say so."""
-    return VM.open(name, flags)
 
 
 # ---- vCPUs ----
@@ -140,15 +135,11 @@ vm_set_register_set = VCPU.set_register_set
 vm_get_register_set = VCPU.get_register_set
 vm_set_desc = VCPU.set_desc
 vm_get_desc = VCPU.get_desc
+vm_get_seg_desc = VCPU.get_desc
 vm_get_msr = VCPU.get_msr
 vm_set_msr = VCPU.set_msr
 vm_setup_freebsd_registers = VCPU.setup_freebsd_registers
 vm_setup_freebsd_registers_i386 = VCPU.setup_freebsd_registers_i386
-
-
-def vm_get_seg_desc(vcpu: VCPU, reg: Reg) -> Descriptor:
-    """Return the hidden part of a segment register."""
-    return vcpu.get_desc(reg)
 
 
 def vm_setup_freebsd_gdt() -> list[int]:

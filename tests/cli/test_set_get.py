@@ -5,31 +5,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bhyvectl_py.actions import DESCRIPTORS, SELECTORS, SET_REGISTERS
+from bhyvectl_py.actions import DESCRIPTORS, SET_REGISTERS
 from libvmmapi import VM
 from support.runner import standing
+from support.setters import REGISTERS, SELECTORS, SET_LDTR, SET_TR, SETTERS
 from support.tools import Result, Tool
 
-#: Values that differ from those of a reset, and that a guest which does
-#: nothing but jump to itself in real mode does not mind.
-REGISTERS = {
-    "efer": 0x1,
-    "cr0": 0x60000030,
-    "cr2": 0x123456789ABCDEF0,
-    "cr3": 0x5000,
-    "cr4": 0x620,
-    "dr0": 0x1111,
-    "dr1": 0x2222,
-    "dr2": 0x3333,
-    "dr3": 0x4444,
-    "dr6": 0xFFFF0FF1,
-    "dr7": 0x400,
-    "rsp": 0x8000,
-    "rip": 0x1010,
-    "rax": 0xFEDCBA9876543210,
-    "rflags": 0x6,
-}
-SELECTOR_VALUES = {name: 0x10 * (number + 1) for number, name in enumerate(SELECTORS)}
 STATES = ("stopped", "paused", "running")
 
 
@@ -58,28 +39,13 @@ def facts(ctl: Callable[..., Result]) -> dict[str, object]:
 
 def test_registers_segments_and_more(ctl: Callable[..., Result]) -> None:
     assert set(REGISTERS) == set(SET_REGISTERS)
-    ctl(
-        *(f"--set-{name}={value:#x}" for name, value in REGISTERS.items()),
-        *("--desc-base=0", "--desc-limit=0xffff", "--desc-access=0x93"),
-        *(f"--set-desc-{name}" for name in DESCRIPTORS if name not in {"tr", "ldtr"}),
-        *(f"--set-{name}={value}" for name, value in SELECTOR_VALUES.items()),
-        *("--set-x2apic-state=1", "--set-rtc-time=1000000000"),
-        *("--rtc-nvram-offset=0x50", "--set-rtc-nvram=0xa5"),
-        "--set-exception-bitmap=8",
-    )
-    ctl(
-        "--desc-base=0x7000", "--desc-limit=0x67", "--desc-access=0x8b", "--set-desc-tr"
-    )
-    ctl(
-        "--desc-base=0x6000",
-        "--desc-limit=0x7",
-        "--desc-access=0x82",
-        "--set-desc-ldtr",
-    )
+    ctl(*SETTERS)
+    ctl(*SET_TR, "--set-desc-tr")
+    ctl(*SET_LDTR, "--set-desc-ldtr")
     got = facts(ctl)
     for name, value in REGISTERS.items():
         assert got[name] == value, name
-    for name, value in SELECTOR_VALUES.items():
+    for name, value in SELECTORS.items():
         assert got[name] == value, name
     for name in DESCRIPTORS:
         want = {"base": 0, "limit": 0xFFFF, "access": 0x93}
