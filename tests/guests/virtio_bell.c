@@ -4,55 +4,34 @@
  * Between batches it masks the vector, programs it anew, and moves the BARs.
  * Says PASS, then waits; each sector begins with its number.
  */
-#include "vguest.h"
+#include "vring.h"
 
 #define BATCH 200u
-#define QMAX 256u
 
-static uint8_t ring[3 * 4096] __attribute__((__aligned__(4096)));
+static uint8_t ring[RING] __attribute__((__aligned__(4096)));
+static struct queue q = { .num = 0, .ring = ring };
 static volatile uint8_t status;
 static struct {
 	uint32_t type, reserved;
 	uint64_t sector;
 } header;
 static volatile uint32_t data[128];
-static uint32_t io, common, notify, table, qsize, total;
+static uint32_t io, common, notify, table, total;
 static int modern;
-
-static struct desc *
-descs(void)
-{
-	return ((struct desc *)(void *)ring);
-}
-static volatile uint16_t *
-avail(void)
-{
-	return ((volatile uint16_t *)(void *)(ring + qsize * 16));
-}
-static volatile uint16_t *
-used(void)
-{
-	uint32_t end = qsize * 16 + 4 + qsize * 2 + 2;
-
-	return ((volatile uint16_t *)(void *)(ring + ((end + 4095) & ~4095u)));
-}
 
 static void
 submit(uint32_t sector)
 {
-	struct desc *d = descs();
+	struct desc *d = descs(&q);
 
 	header.type = 0;
 	header.sector = sector;
 	status = 0xff;
 	data[0] = ~sector;
-	d[0] = (struct desc) { (uintptr_t)&header, 16, 1, 1 };
-	d[1] = (struct desc) { (uintptr_t)data, 512, 3, 2 };
-	d[2] = (struct desc) { (uintptr_t)&status, 1, 2, 0 };
-	avail()[2 + avail()[1] % qsize] = 0;
-	__sync_synchronize();
-	avail()[1]++;
-	__sync_synchronize();
+	d[0] = (struct desc) { (uintptr_t)&header, 16, F_NEXT, 1 };
+	d[1] = (struct desc) { (uintptr_t)data, 512, F_NEXT | F_WRITE, 2 };
+	d[2] = (struct desc) { (uintptr_t)&status, 1, F_WRITE, 0 };
+	offer(&q);
 	if (modern)
 		M16(notify) = 0;
 	else
@@ -74,7 +53,7 @@ wait_tick(int which, uint32_t n)
 static void
 done(uint32_t sector)
 {
-	check(used()[1] == avail()[1], "used index");
+	check(used(&q)[1] == avail(&q)[1], "used index");
 	check(status == 0, "status");
 	check(data[0] == sector, "data");
 }
@@ -100,7 +79,7 @@ masked(void)
 	msix_entry(table, 1, 0x41, 1);
 	submit(7);
 	__asm__ volatile("sti");
-	while (used()[1] != avail()[1])
+	while (used(&q)[1] != avail(&q)[1])
 		__asm__ volatile("pause");
 	check(ticks[0] == n, "masked");
 	msix_entry(table, 1, 0x41, 0);
@@ -124,11 +103,7 @@ legacy(void)
 	outb((uint16_t)(io + 18), 0);
 	outb((uint16_t)(io + 18), 3);
 	outl((uint16_t)(io + 4), 0);
-	outw((uint16_t)(io + 14), 0);
-	qsize = inw((uint16_t)(io + 12));
-	check(qsize != 0 && qsize <= QMAX, "queue size");
-	outl((uint16_t)(io + 8), (uint32_t)(uintptr_t)ring >> 12);
-	outw((uint16_t)(io + 22), 1);
+	queue_init(&q, (uint16_t)io, 1);
 	outb((uint16_t)(io + 18), 7);
 	both_vectors();
 	/* The port moves. */
@@ -157,14 +132,14 @@ modern_start(void)
 	M8(common + 20) = 0xb;
 	check((M8(common + 20) & 8) != 0, "FEATURES_OK");
 	M16(common + 22) = 0;
-	qsize = M16(common + 24);
-	check(qsize != 0 && qsize <= QMAX, "queue size");
+	q.size = M16(common + 24);
+	check(q.size != 0 && q.size <= QMAX, "queue size");
 	M16(common + 26) = 1;
-	M32(common + 32) = (uint32_t)(uintptr_t)descs();
+	M32(common + 32) = (uint32_t)(uintptr_t)descs(&q);
 	M32(common + 36) = 0;
-	M32(common + 40) = (uint32_t)(uintptr_t)avail();
+	M32(common + 40) = (uint32_t)(uintptr_t)avail(&q);
 	M32(common + 44) = 0;
-	M32(common + 48) = (uint32_t)(uintptr_t)used();
+	M32(common + 48) = (uint32_t)(uintptr_t)used(&q);
 	M32(common + 52) = 0;
 	M16(common + 28) = 1;
 	M8(common + 20) = 0xf;

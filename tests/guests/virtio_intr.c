@@ -5,16 +5,10 @@
  * their number, and sends FRAMES frames back with their addresses exchanged.
  * One interrupt a request and a frame, no more.  Says PASS.
  */
-#include "vguest.h"
+#include "vring.h"
 
 #define SECTORS 100u
 #define FRAMES 50u
-#define HDR 10u
-#define FRAME 1536u
-#define QMAX 1024u
-#define RING 32768u
-#define F_NEXT 1
-#define F_WRITE 2
 
 #define NET 0
 #define BLK 1
@@ -23,12 +17,6 @@
 
 enum way { PIC, APIC, MSI, MSIX, WAYS };
 static const char *const names[WAYS] = { "8259", "IOAPIC", "MSI", "MSI-X" };
-
-struct queue {
-	uint16_t io, num;
-	uint8_t *ring;
-	uint32_t size;
-};
 
 struct frame;
 static uint8_t rings[3][RING] __attribute__((__aligned__(4096)));
@@ -115,46 +103,6 @@ wait_tick(int which, uint32_t n)
 	}
 }
 
-/* ---- rings ---- */
-
-static volatile uint16_t *
-avail(const struct queue *q)
-{
-	return ((volatile uint16_t *)(void *)(q->ring + q->size * 16));
-}
-static volatile uint16_t *
-used(const struct queue *q)
-{
-	uint32_t end = q->size * 16 + 4 + q->size * 2 + 2;
-
-	return (
-	    (volatile uint16_t *)(void *)(q->ring + ((end + 4095) & ~4095u)));
-}
-
-static void
-queue_init(struct queue *q, int dev, int vector)
-{
-	for (uint32_t i = 0; i < RING; i++)
-		q->ring[i] = 0;
-	q->io = io[dev];
-	outw(q->io + 14, q->num);
-	q->size = inw(q->io + 12);
-	check(q->size != 0 && q->size <= QMAX, "queue size");
-	outl(q->io + 8, (uint32_t)(uintptr_t)q->ring >> 12);
-	if (vector >= 0)
-		outw(q->io + 22, (uint16_t)vector);
-}
-
-static void
-post(const struct queue *q)
-{
-	avail(q)[2 + avail(q)[1] % q->size] = 0;
-	__sync_synchronize();
-	avail(q)[1]++;
-	__sync_synchronize();
-	outw(q->io + 16, q->num);
-}
-
 static void
 bring_up(enum way way)
 {
@@ -163,10 +111,10 @@ bring_up(enum way way)
 		outb(io[i] + 18, 3);
 		outl(io[i] + 4, 0);
 	}
-	queue_init(&rx, NET, way == MSIX ? 1 : -1);
-	queue_init(&tx, NET, -1);
+	queue_init(&rx, io[NET], way == MSIX ? 1 : -1);
+	queue_init(&tx, io[NET], -1);
 	avail(&tx)[0] = 1; /* nobody waits for what is sent */
-	queue_init(&blk, BLK, way == MSIX ? 1 : -1);
+	queue_init(&blk, io[BLK], way == MSIX ? 1 : -1);
 	for (int i = 0; i < 2; i++)
 		outb(io[i] + 18, 7);
 	/* The device's own configuration stands behind the registers. */
@@ -178,7 +126,7 @@ bring_up(enum way way)
 static void
 read_sectors(void)
 {
-	struct desc *d = (struct desc *)(void *)blk.ring;
+	struct desc *d = descs(&blk);
 
 	d[0] = (struct desc) { (uintptr_t)&header, 16, F_NEXT, 1 };
 	d[1] = (struct desc) { (uintptr_t)data, 512, F_NEXT | F_WRITE, 2 };
@@ -198,23 +146,9 @@ read_sectors(void)
 }
 
 static void
-send_back(uint32_t len)
-{
-	for (uint32_t i = 0; i < len; i++)
-		out[i] = in[i];
-	for (uint32_t i = 0; i < 6; i++) {
-		out[HDR + i] = in[HDR + 6 + i];
-		out[HDR + 6 + i] = in[HDR + i];
-	}
-	for (uint32_t i = 0; i < HDR; i++)
-		out[i] = 0;
-}
-
-static void
 send_frames_back(const char *name)
 {
-	struct desc *r = (struct desc *)(void *)rx.ring;
-	struct desc *t = (struct desc *)(void *)tx.ring;
+	struct desc *r = descs(&rx), *t = descs(&tx);
 	uint32_t len;
 
 	r[0] = (struct desc) { (uintptr_t)in, sizeof(in), F_WRITE, 0 };
@@ -225,11 +159,10 @@ send_frames_back(const char *name)
 	say("\n");
 	for (uint32_t i = 0; i < FRAMES; i++) {
 		wait_tick(NET, i + 1);
-		len = *(volatile uint32_t *)(void *)(used(&rx) + 2 +
-		    (i % rx.size) * 4 + 2);
+		len = used_len(&rx, i);
 		check(used(&rx)[1] == i + 1, "one frame at a time");
 		check(len > HDR && len <= sizeof(in), "length");
-		send_back(len);
+		turn_round(out, in, len);
 		post(&rx);
 		t[0] = (struct desc) { (uintptr_t)out, len, 0, 0 };
 		post(&tx);
