@@ -1,7 +1,7 @@
 /*
  * Code that devices of the host replace: they write memory, and nobody tells.
- * While a VM has such devices, the bytes of each granule of code are kept as
- * they were when it was decoded, and compared with memory whenever a device
+ * From a VM's first such device on, the bytes of each granule of code are kept
+ * as they were when it was decoded, and compared with memory whenever a device
  * may have come to an end with something: at its messages, and where a vCPU
  * looks at its registers.
  *
