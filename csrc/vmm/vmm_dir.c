@@ -387,6 +387,7 @@ read_mark(int lockfd, bool *serving, bool *once)
 	if (n <= 0)
 		return (0);
 	buf[n] = '\0';
+	buf[strcspn(buf, "\n")] = '\0';
 	if (sscanf(buf, "%d %7s %7s", &pid, word, last) < 2 || pid <= 0)
 		return (0);
 	*serving = strcmp(word, "serve") == 0;
@@ -402,8 +403,9 @@ vmm_dir_mark(struct vmm_dir *dir, bool serving)
 
 	n = snprintf(buf, sizeof(buf), "%d %s%s\n", getpid(),
 	    serving ? "serve" : "run", dir->once ? " once" : "");
-	if (ftruncate(dir->lockfd, 0) != 0 ||
-	    pwrite(dir->lockfd, buf, (size_t)n, 0) != n)
+	/* There is never no mark: a reader takes the first line only. */
+	if (pwrite(dir->lockfd, buf, (size_t)n, 0) != n ||
+	    ftruncate(dir->lockfd, n) != 0)
 		return (errno);
 	return (0);
 }
