@@ -424,7 +424,8 @@ setup_memory(void)
 			    error, has / MB, machine.memsize / MB);
 		else
 			EPRINTLN("Unable to set up memory (%d): %s", error,
-			    strerror(error));
+			    vm_open_error()[0] != '\0' ? vm_open_error()
+						       : strerror(error));
 		return (-1);
 	}
 	return (0);

@@ -24,7 +24,8 @@ REFUSED: list[tuple[str, str, int, str]] = [
     ("m-negative", "-m -5", 64, "bhyve: invalid memsize '-5': .*"),
     ("m-huge", "-m 99999999999999999999G", 64, "bhyve: invalid memsize '9+G': .*"),
     ("m-by-variable", "-o memory.size=1Q", 4, "bhyve: invalid memsize '1Q'"),
-    ("m-too-much", "{rom} -m 1000T", 4, "Unable to set up memory .*"),
+    ("m-too-much", "{rom} -m 1000T", 4, r"Unable to set up memory \(12\): "
+     "1048576000 MiB of guest memory do not fit: .*"),
     ("c-zero", "-c 0", 4, "bhyve: Invalid value for cpus: '0'"),
     ("c-range", "-c 65536", 4, "bhyve: Invalid value for cpus: '65536'"),
     ("c-text", "-c 2x", 4, "bhyve: Invalid value for cpus: '2x'"),
