@@ -217,7 +217,6 @@ struct virtio_softc {
 	uint64_t vs_gfeatures; /* modern: as written, before FEATURES_OK */
 	int vs_pcicfg_cap;     /* offset of the PCI_CFG capability */
 	struct vi_doorbells *vs_doorbells; /* virtio_doorbell.c */
-	uint64_t vs_lowmem, vs_highmem;	   /* sizes of guest RAM */
 };
 
 /* One chain: readable elements come first in the iovec. */

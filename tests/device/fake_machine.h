@@ -12,7 +12,7 @@
 
 #define LOW_SIZE (4UL << 20)
 #define HIGH_BASE (4UL << 30)
-#define HIGH_SIZE (1UL << 20)
+#define HIGH_SIZE (64UL << 20)
 
 #define CHECK(cond)                                                        \
 	do {                                                               \

@@ -5,7 +5,7 @@
 #include "virtio_driver.h"
 
 /* Of what the hostile driver puts there. */
-#define DISK_SECTORS 2048
+#define DISK_SECTORS 33000 /* more than one discard may have */
 #define HDR DATA
 #define BUF (DATA + 0x1000)
 #define STATUS (DATA + 0x100000)

@@ -93,30 +93,35 @@ enable_queue(struct drv *d, int q)
 }
 
 void
-drv_start(struct drv *d, uint64_t features, int nq)
+drv_enter(struct drv *d, uint64_t features)
 {
-	int q;
-
 	drv_reset(d);
 	set_status(d, 3);
 	features &= drv_features(d);
 	if (!d->packed)
 		features &= ~VIRTIO_F_RING_PACKED;
-	if (d->modern) {
-		bar_out(d->pi, MODERN_BAR, 8, 4, 0);
-		bar_out(d->pi, MODERN_BAR, 12, 4, (uint32_t)features);
-		bar_out(d->pi, MODERN_BAR, 8, 4, 1);
-		bar_out(d->pi, MODERN_BAR, 12, 4,
-		    (uint32_t)((features | VIRTIO_F_VERSION_1) >> 32));
-		set_status(d, 11);
-		CHECK(drv_status(d) == 11);
-		bar_out(d->pi, MODERN_BAR, 22, 2, 0);
-		d->qsize = (uint16_t)bar_in(d->pi, MODERN_BAR, 24, 2);
-	} else {
+	if (!d->modern) {
 		bar_out(d->pi, 0, 4, 4, (uint32_t)features);
-		bar_out(d->pi, 0, 14, 2, 0);
-		d->qsize = (uint16_t)bar_in(d->pi, 0, 12, 2);
+		return;
 	}
+	bar_out(d->pi, MODERN_BAR, 8, 4, 0);
+	bar_out(d->pi, MODERN_BAR, 12, 4, (uint32_t)features);
+	bar_out(d->pi, MODERN_BAR, 8, 4, 1);
+	bar_out(d->pi, MODERN_BAR, 12, 4,
+	    (uint32_t)((features | VIRTIO_F_VERSION_1) >> 32));
+	set_status(d, 11);
+	CHECK(drv_status(d) == 11);
+}
+
+void
+drv_start(struct drv *d, uint64_t features, int nq)
+{
+	int q;
+
+	drv_enter(d, features);
+	bar_out(d->pi, d->modern ? MODERN_BAR : 0, d->modern ? 22 : 14, 2, 0);
+	d->qsize = (uint16_t)bar_in(
+	    d->pi, d->modern ? MODERN_BAR : 0, d->modern ? 24 : 12, 2);
 	for (q = 0; q < nq; q++)
 		enable_queue(d, q);
 	set_status(d, d->modern ? 15 : 7);

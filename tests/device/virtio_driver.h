@@ -1,6 +1,7 @@
 /*
  * A virtio driver of a few lines for the fake machine, over either register
- * block.  Ring memory: queue q has 16 KB at RING(q); buffers start at DATA.
+ * block.  Ring memory: queue q has 16 KB at RING(q), the first one's at the
+ * end of low memory: what reads past them meets a guard; buffers start at DATA.
  */
 #ifndef _VIRTIO_DRIVER_H_
 #define _VIRTIO_DRIVER_H_
@@ -8,7 +9,7 @@
 #include "fake_machine.h"
 #include "virtio.h"
 
-#define RING(q) (0x10000UL + (q)*0x4000UL)
+#define RING(q) (LOW_SIZE - ((q) + 1) * 0x4000UL)
 #define DATA 0x200000UL
 
 struct drv {
@@ -21,6 +22,8 @@ struct drv {
 };
 
 void drv_reset(struct drv *d);
+/* Reset and negotiate; features are masked by the offer. */
+void drv_enter(struct drv *d, uint64_t features);
 /* Negotiate and enable queues [0, nq); features are masked by the offer. */
 void drv_start(struct drv *d, uint64_t features, int nq);
 uint8_t drv_status(struct drv *d);

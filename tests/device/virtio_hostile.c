@@ -15,16 +15,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "block_if.h"
 #include "config.h"
 #include "mevent.h"
-#include "virtio_attack.h"
-
-#define OK 0
-#define IOERR 1
-#define UNSUPP 2
+#include "virtio_hostile.h"
 
 static char image[256], sockpath[108];
-static struct drv drv, *const d = &drv;
+static struct drv drv;
+struct drv *const d = &drv;
 
 /* ---- a disk and its good requests ---- */
 
@@ -48,15 +46,14 @@ disk(bool modern, bool ro)
 	drv_start(d, ~0UL, 1);
 }
 
-static void
+void
 header(uint32_t type, uint64_t sector)
 {
 	*(struct hdr *)gpa(HDR) = (struct hdr) { type, 0, sector };
 	*(uint8_t *)gpa(STATUS) = 0xee;
 }
 
-/* Push chain 0, kick, and return the request's status byte. */
-static int
+int
 submit(void)
 {
 	drv_push(d, 0, 0);
@@ -65,7 +62,7 @@ submit(void)
 	return (*(uint8_t *)gpa(STATUS));
 }
 
-static int
+int
 request(uint32_t type, uint64_t sector, uint32_t len, uint16_t flags)
 {
 	header(type, sector);
@@ -75,7 +72,7 @@ request(uint32_t type, uint64_t sector, uint32_t len, uint16_t flags)
 	return (submit());
 }
 
-static void
+void
 good_read(void)
 {
 	memset(gpa(BUF), 0xcc, 1024);
@@ -84,8 +81,7 @@ good_read(void)
 	CHECK(((uint8_t *)gpa(BUF))[1023] == 8);
 }
 
-/* The chain at 0 has to stop the device; a reset has to revive it. */
-static void
+void
 refused(const char *what)
 {
 	drv_push(d, 0, 0);
@@ -96,270 +92,6 @@ refused(const char *what)
 	}
 	drv_kick(d, 0);
 	drv_start(d, ~0UL, 1);
-	good_read();
-}
-
-/* ---- the transport ---- */
-
-static void
-bad_buffers(void)
-{
-	static const struct {
-		uint64_t addr;
-		uint32_t len;
-	} bad[] = { { LOW_SIZE, 512 }, { LOW_SIZE - 256, 512 },
-		{ 0xfee00000, 512 }, { HIGH_BASE - 256, 512 },
-		{ HIGH_BASE + HIGH_SIZE - 256, 512 },
-		{ HIGH_BASE + HIGH_SIZE, 1 }, { 0xfffffffffffff000UL, 0x2000 },
-		{ 0xffffffffffffffffUL, 1 }, { BUF, 0xffffffffu },
-		{ 0, 0xffffffffu }, { HIGH_BASE, HIGH_SIZE + 1 } };
-	size_t i;
-
-	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		header(0, 0);
-		drv_set(d, 0, 0, HDR, 16, N, 1);
-		drv_set(d, 0, 1, bad[i].addr, bad[i].len, N | W, 2);
-		drv_set(d, 0, 2, STATUS, 1, W, 0);
-		refused("a buffer outside memory");
-	}
-	/* The last bytes of either part are fine. */
-	header(0, 0);
-	drv_set(d, 0, 0, HDR, 16, N, 1);
-	drv_set(d, 0, 1, LOW_SIZE - 512, 512, N | W, 3);
-	drv_set(d, 0, 3, HIGH_BASE + HIGH_SIZE - 512, 512, N | W, 2);
-	drv_set(d, 0, 2, STATUS, 1, W, 0);
-	CHECK(submit() == OK);
-}
-
-static void
-bad_chains(void)
-{
-	int i;
-
-	header(0, 0);
-	drv_set(d, 0, 0, HDR, 16, N, 0);
-	refused("a loop of one");
-	drv_set(d, 0, 0, HDR, 16, N, 1);
-	drv_set(d, 0, 1, BUF, 0, N | W, 0);
-	refused("a loop with an empty buffer");
-	for (i = 0; i < d->qsize; i++)
-		drv_set(d, 0, i, BUF, 1, N, (uint16_t)((i + 1) % d->qsize));
-	refused("a loop of the whole ring");
-	drv_set(d, 0, 0, HDR, 16, N, d->qsize);
-	refused("a next outside the ring");
-	drv_set(d, 0, 0, HDR, 16, N, 0xffff);
-	refused("a next outside the ring");
-	drv_set(d, 0, 0, HDR, 0, 0, 0);
-	refused("an empty chain");
-	drv_set(d, 0, 0, STATUS, 1, W | N, 1);
-	drv_set(d, 0, 1, HDR, 16, 0, 0);
-	refused("readable after writable");
-	drv_set(d, 0, 0, HDR, 16, 0, 0);
-	refused("a request without a status");
-	/* Zero-length elements are nothing. */
-	header(0, 7);
-	drv_set(d, 0, 0, HDR, 16, N, 3);
-	drv_set(d, 0, 3, 0xdead000, 0, N, 1);
-	drv_set(d, 0, 1, BUF, 512, N | W, 4);
-	drv_set(d, 0, 4, ~0UL, 0, N | W, 2);
-	drv_set(d, 0, 2, STATUS, 1, W, 0);
-	CHECK(submit() == OK);
-}
-
-static void
-bad_indirects(void)
-{
-	static const struct {
-		uint64_t addr;
-		uint32_t len;
-		uint16_t flags;
-	} bad[] = { { TABLE, 0, I }, { TABLE, 15, I }, { TABLE, 17, I },
-		{ TABLE, 48, I | N }, { LOW_SIZE - 16, 48, I },
-		{ 0xffffffffffffffe0UL, 48, I }, { TABLE, 0xfffffff0u, I },
-		{ TABLE, 0x200000, I } };
-	struct vring_desc *t;
-	size_t i;
-
-	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		drv_set(d, 0, 0, bad[i].addr, bad[i].len, bad[i].flags, 1);
-		refused("an indirect table");
-	}
-	t = gpa(TABLE + 8); /* no alignment is asked for */
-	header(0, 7);
-	t[0] = (struct vring_desc) { HDR, 16, N, 1 };
-	t[1] = (struct vring_desc) { BUF, 512, N | W, 2 };
-	t[2] = (struct vring_desc) { STATUS, 1, W, 0 };
-	drv_set(d, 0, 0, TABLE + 8, 48, I, 0);
-	CHECK(submit() == OK);
-	t[1].next = 3;
-	drv_set(d, 0, 0, TABLE + 8, 48, I, 0);
-	refused("an indirect next outside the table");
-	t[1].next = 0;
-	drv_set(d, 0, 0, TABLE + 8, 48, I, 0);
-	refused("an indirect loop");
-	t[1] = (struct vring_desc) { TABLE + 8, 48, I, 0 };
-	drv_set(d, 0, 0, TABLE + 8, 48, I, 0);
-	refused("an indirect in an indirect");
-	drv_start(d, ~VIRTIO_RING_F_INDIRECT_DESC, 1);
-	drv_set(d, 0, 0, TABLE + 8, 48, I, 0);
-	refused("an indirect that was not negotiated");
-}
-
-static void
-bad_indexes(void)
-{
-	d->avail[0] += (uint16_t)(d->qsize + 1);
-	refused("an avail index ahead of the ring");
-	drv_push(d, 0, d->qsize);
-	refused("a head outside the ring");
-	/* A write, which is not over at once; what it writes is there. */
-	good_read();
-	header(1, 7);
-	drv_set(d, 0, 0, HDR, 16, N, 1);
-	drv_set(d, 0, 1, BUF, 512, N, 2);
-	drv_set(d, 0, 2, STATUS, 1, W, 0);
-	drv_push(d, 0, 0);
-	refused("a head twice");
-	drv_push(d, 0, 0xffff);
-	refused("a head outside the ring");
-}
-
-static void
-odd_registers(void)
-{
-	static const int sizes[] = { 1, 2, 4 };
-	uint64_t off;
-	int bar, i;
-
-	for (bar = 0; bar < 6; bar++) {
-		if (d->pi->pi_bar[bar].type == PCIBAR_NONE)
-			continue;
-		for (off = 0; off < d->pi->pi_bar[bar].size; off++) {
-			for (i = 0; i < 3; i++)
-				bar_in(d->pi, bar, off, sizes[i]);
-		}
-	}
-	drv_start(d, ~0UL, 1);
-	for (bar = 0; bar < 6; bar++) {
-		if (d->pi->pi_bar[bar].type == PCIBAR_NONE)
-			continue;
-		for (off = 0; off < d->pi->pi_bar[bar].size; off++) {
-			for (i = 0; i < 3; i++)
-				bar_out(d->pi, bar, off, sizes[i], 0xffffffffu);
-		}
-	}
-	drv_start(d, ~0UL, 1);
-	good_read();
-	if (!d->modern) {
-		bar_out(d->pi, 0, 16, 2, 0xffff); /* notify */
-		bar_out(d->pi, 0, 14, 2, 0xffff); /* select */
-		CHECK(bar_in(d->pi, 0, 12, 2) == 0);
-		bar_out(d->pi, 0, 8, 4, 0x10);
-		CHECK(bar_in(d->pi, 0, 8, 4) == 0);
-		CHECK(bar_in(d->pi, 0, 20 + 60, 4) == ~0U);
-		CHECK(bar_in(d->pi, 0, 0, 2) == ~0U);
-	} else {
-		bar_out(d->pi, 4, 0x3ffc, 2, 0xffff);
-		bar_out(d->pi, 4, 22, 2, 0xffff);
-		CHECK(bar_in(d->pi, 4, 24, 2) == 0);
-		CHECK(bar_in(d->pi, 4, 0x2000 + 60, 1) == 0xff ||
-		    bar_in(d->pi, 4, 0x2000 + 60, 1) == ~0U);
-	}
-	good_read();
-}
-
-static void
-vectors(void)
-{
-	int bar = d->modern ? 4 : 0, reg = d->modern ? 16 : 20;
-
-	d->pi->pi_msix.enabled = true;
-	bar_out(d->pi, bar, (uint64_t)reg, 2, 1);
-	CHECK(bar_in(d->pi, bar, (uint64_t)reg, 2) == 1);
-	bar_out(d->pi, bar, (uint64_t)reg, 2, 2);
-	CHECK(bar_in(d->pi, bar, (uint64_t)reg, 2) == 0xffff);
-	bar_out(d->pi, bar, (uint64_t)reg, 2, 0xfffe);
-	CHECK(bar_in(d->pi, bar, (uint64_t)reg, 2) == 0xffff);
-	d->pi->pi_msix.enabled = false;
-}
-
-static void
-modern_order(void)
-{
-	uint32_t size;
-
-	drv_reset(d);
-	bar_out(d->pi, 4, 20, 1, 3);
-	bar_out(d->pi, 4, 28, 2, 1); /* enabled before FEATURES_OK */
-	CHECK(bar_in(d->pi, 4, 28, 2) == 0);
-	bar_out(d->pi, 4, 8, 4, 1);
-	bar_out(d->pi, 4, 12, 4, ~0U); /* features that nobody offers */
-	bar_out(d->pi, 4, 20, 1, 11);
-	CHECK(drv_status(d) == 3);
-	drv_start(d, ~0UL, 1);
-	bar_out(d->pi, 4, 20, 1, 1); /* bits do not go away */
-	CHECK(drv_status(d) == 15);
-	bar_out(d->pi, 4, 22, 2, 0);
-	size = bar_in(d->pi, 4, 24, 2);
-	bar_out(d->pi, 4, 24, 2, 4); /* size and rings of a live queue */
-	bar_out(d->pi, 4, 32, 4, 0x1000);
-	bar_out(d->pi, 4, 52, 4, 0x1000);
-	CHECK(bar_in(d->pi, 4, 24, 2) == size);
-	CHECK(bar_in(d->pi, 4, 32, 4) == RING(0));
-	good_read();
-	drv_reset(d);
-	bar_out(d->pi, 4, 22, 2, 0);
-	bar_out(d->pi, 4, 24, 2, 3);
-	bar_out(d->pi, 4, 24, 2, 0);
-	bar_out(d->pi, 4, 24, 2, 2 * size);
-	CHECK(bar_in(d->pi, 4, 24, 2) == size);
-	drv_start(d, ~0UL, 1);
-	good_read();
-}
-
-/* The window in configuration space reaches the registers and no more. */
-static void
-config_window(void)
-{
-	int cap = d->pi->pi_prevcap;
-	uint32_t val;
-	size_t i;
-	static const uint32_t bad[][3] = { { 4, 0x4000, 4 }, { 4, 0x3ffe, 4 },
-		{ 4, 2, 4 }, { 4, 0, 3 }, { 4, 0, 0 }, { 4, 0, 8 },
-		{ 4, 0xfffffffcu, 4 }, { 0, 0, 4 }, { 1, 0, 4 }, { 5, 0, 4 },
-		{ 255, 0, 4 } };
-
-	CHECK(d->pi->pi_d->pe_cfgwrite(d->pi, cap + 4, 1, 4) == 0);
-	CHECK(d->pi->pi_d->pe_cfgwrite(d->pi, cap + 8, 4, 20) == 0);
-	CHECK(d->pi->pi_d->pe_cfgwrite(d->pi, cap + 12, 4, 1) == 0);
-	d->pi->pi_d->pe_cfgread(d->pi, cap + 16, 1, &val);
-	CHECK(pci_get_cfgdata8(d->pi, cap + 16) == 15);
-	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		d->pi->pi_d->pe_cfgwrite(d->pi, cap + 4, 1, bad[i][0]);
-		d->pi->pi_d->pe_cfgwrite(d->pi, cap + 8, 4, bad[i][1]);
-		d->pi->pi_d->pe_cfgwrite(d->pi, cap + 12, 4, bad[i][2]);
-		d->pi->pi_d->pe_cfgread(d->pi, cap + 16, 4, &val);
-		d->pi->pi_d->pe_cfgwrite(d->pi, cap + 16, 4, 0);
-	}
-	CHECK(drv_status(d) == 15);
-	good_read();
-}
-
-static void
-rings_move(void)
-{
-	/* Rings nowhere: the queue stays off, and the device lives on. */
-	static const uint32_t pfns[] = { LOW_SIZE >> 12, (LOW_SIZE >> 12) - 1,
-		0xfffff, 0xffffffffu };
-	size_t i;
-
-	for (i = 0; i < sizeof(pfns) / sizeof(pfns[0]); i++) {
-		drv_reset(d);
-		bar_out(d->pi, 0, 14, 2, 0);
-		bar_out(d->pi, 0, 8, 4, pfns[i]);
-		drv_kick(d, 0);
-		drv_start(d, ~0UL, 1);
-	}
 	good_read();
 }
 
@@ -492,18 +224,81 @@ disk_requests(bool ro)
 	CHECK(submit() == IOERR);
 }
 
+/* As many pieces as a request may have, and one more. */
+static void
+disk_pieces(void)
+{
+	struct vring_desc *t = gpa(TABLE);
+	int i, n;
+
+	for (n = BLOCKIF_IOV_MAX; n <= BLOCKIF_IOV_MAX + 1; n++) {
+		header(0, 7);
+		t[0] = (struct vring_desc) { HDR, 16, N, 1 };
+		for (i = 1; i < n; i++)
+			t[i] = (struct vring_desc) { BUF + i * 1024UL, 512,
+				N | W, (uint16_t)(i + 1) };
+		/* The last one ends with the status. */
+		t[n] = (struct vring_desc) { STATUS - 512, 513, W, 0 };
+		drv_set(d, 0, 0, TABLE, (uint32_t)(n + 1) * 16, I, 0);
+		CHECK(submit() == (n > BLOCKIF_IOV_MAX ? IOERR : OK));
+	}
+}
+
+/* A chain that turns out bad halfway has no effect. */
+static void
+disk_half_a_chain(void)
+{
+	memset(gpa(BUF), 0xcc, 512);
+	header(0, 7);
+	drv_set(d, 0, 0, HDR, 16, N, 1);
+	drv_set(d, 0, 1, BUF, 513, N | W, 2);
+	drv_set(d, 0, 2, LOW_SIZE, 1, W, 0);
+	drv_push(d, 0, 0);
+	drv_kick(d, 0);
+	CHECK((drv_status(d) & VIRTIO_CONFIG_S_NEEDS_RESET) != 0);
+	drv_reset(d);
+	CHECK(*(uint8_t *)gpa(BUF) == 0xcc);
+	CHECK(*(uint8_t *)gpa(BUF + 512) != OK);
+	drv_start(d, ~0UL, 1);
+	good_read();
+}
+
 static int
-discard(uint64_t sector, uint32_t num, uint32_t flags, uint32_t len)
+range(
+    uint32_t type, uint64_t sector, uint32_t num, uint32_t flags, uint32_t len)
 {
 	struct {
 		uint64_t sector;
 		uint32_t num, flags;
-	} *range = gpa(BUF);
+	} *r = gpa(BUF);
 
-	range->sector = sector;
-	range->num = num;
-	range->flags = flags;
-	return (request(11, 0, len, 0));
+	r->sector = sector;
+	r->num = num;
+	r->flags = flags;
+	return (request(type, 0, len, 0));
+}
+
+static int
+discard(uint64_t sector, uint32_t num, uint32_t flags, uint32_t len)
+{
+	return (range(11, sector, num, flags, len));
+}
+
+static void
+disk_zeroes(bool ro)
+{
+	int good = ro ? IOERR : OK;
+
+	CHECK(range(13, 64, 8, 0, 16) == good);
+	CHECK(range(13, 64, 8, 1, 16) == good);
+	CHECK(range(13, 232, 32768, 0, 16) == good);
+	CHECK(range(13, 231, 32769, 0, 16) == IOERR);
+	CHECK(range(13, DISK_SECTORS, 1, 0, 16) == IOERR);
+	CHECK(range(13, ~0UL, 8, 0, 16) == IOERR);
+	CHECK(range(13, 1UL << 55, 8, 0, 16) == IOERR);
+	CHECK(range(13, 64, 8, 0, 15) == IOERR);
+	CHECK(range(13, 64, 8, 0, 17) == IOERR);
+	CHECK(ro || range(13, 64, 8, 2, 16) == UNSUPP);
 }
 
 static void
@@ -520,65 +315,60 @@ disk_discards(void)
 	CHECK(discard(64, 8, 0, 15) == IOERR);
 	CHECK(discard(64, 8, 0, 32) == IOERR);
 	CHECK(discard(DISK_SECTORS, 1, 0, 16) == IOERR);
+	CHECK(discard(232, 32768, 0, 16) == OK);
+	CHECK(discard(231, 32769, 0, 16) == IOERR);
 	CHECK(discard(0, 0xffffffffu, 0, 16) == IOERR);
 	CHECK(discard(~0UL, 8, 0, 16) == IOERR);
 	CHECK(discard(1UL << 55, 8, 0, 16) == IOERR);
 }
 
-/* As much as a table holds, each of it all of memory: more than 32 bits. */
-static void
-huge_total(void)
-{
-	struct vring_desc *t = gpa(TABLE);
-	int i, n = 1025;
-
-	for (i = 0; i < n; i++)
-		t[i] = (struct vring_desc) { 0, LOW_SIZE,
-			(uint16_t)(W | (i + 1 < n ? N : 0)),
-			(uint16_t)(i + 1) };
-	t[0] = (struct vring_desc) { HDR, 16, N, 1 };
-	drv_set(d, 0, 0, TABLE, (uint32_t)n * 16, I, 0);
-	refused("a chain of 4 GiB");
-	/* What the ring itself can hold is 512 MiB: an answer, at once. */
-	header(0, 7);
-	drv_set(d, 0, 0, HDR, 16, N, 1);
-	for (i = 1; i < d->qsize; i++)
-		drv_set(d, 0, i, 0, LOW_SIZE,
-		    (uint16_t)(W | (i + 1 < d->qsize ? N : 0)),
-		    (uint16_t)(i + 1));
-	drv_push(d, 0, 0);
-	drv_kick(d, 0);
-	(void)drv_wait(d, 0);
-	drv_start(d, ~0UL, 1);
-	memset(gpa(0), 0, 0x10000);
-	good_read();
-}
-
 /* ---- virtio-rnd and virtio-console ---- */
+
+/* Push the chain at 0 of a queue, which breaks the device, and start again. */
+static void
+breaks(int q, int nq)
+{
+	drv_push(d, q, 0);
+	drv_kick(d, q);
+	CHECK((drv_status(d) & VIRTIO_CONFIG_S_NEEDS_RESET) != 0);
+	drv_start(d, ~0UL, nq);
+}
 
 static void
 rnd(bool modern)
 {
+	uint8_t *p = gpa(BUF);
+
 	set_config_value("virtio.modern", modern ? "true" : "false");
 	d->pi = fake_device("virtio-rnd");
 	d->modern = modern;
 	drv_start(d, ~0UL, 1);
+	memset(p, 0, 0x100000);
 	drv_set(d, 0, 0, BUF, 0x100000, W, 0);
 	drv_push(d, 0, 0);
 	drv_kick(d, 0);
 	CHECK(drv_wait(d, 0) == 0x10000);
+	/* That many, and no more. */
+	CHECK(memcmp(p + 0x10000, p + 0x11000, 0x1000) == 0);
+	CHECK(memcmp(p + 0xf000, p + 0x10000, 0x1000) != 0);
 	drv_set(d, 0, 0, BUF, 16, 0, 0);
-	drv_push(d, 0, 0);
-	drv_kick(d, 0);
-	CHECK((drv_status(d) & 0x40) != 0);
-	drv_start(d, ~0UL, 1);
+	breaks(0, 1);
 	drv_set(d, 0, 0, LOW_SIZE, 16, W, 0);
-	drv_push(d, 0, 0);
-	drv_kick(d, 0);
-	CHECK((drv_status(d) & 0x40) != 0);
-	drv_start(d, ~0UL, 1);
+	breaks(0, 1);
+	/* Half of a chain gets nothing. */
+	memset(p, 0xcc, 256);
+	drv_set(d, 0, 0, BUF, 128, N | W, 1);
+	drv_set(d, 0, 1, LOW_SIZE, 128, W, 0);
+	breaks(0, 1);
+	CHECK(memcmp(p, p + 128, 128) == 0);
 	fake_destroy(d->pi);
 }
+
+#define CTL_RX 2
+#define CTL_TX 3
+#define CON_QUEUES 34
+#define REPLIES (BUF + 0x1000)
+#define REPLY_ROOM 128
 
 static void
 control(uint32_t id, uint16_t event, uint16_t value, uint32_t len)
@@ -591,26 +381,45 @@ control(uint32_t id, uint16_t event, uint16_t value, uint32_t len)
 	msg->id = id;
 	msg->event = event;
 	msg->value = value;
-	drv_set(d, 3, 0, BUF, len, 0, 0);
-	drv_push(d, 3, 0);
-	drv_kick(d, 3);
-	CHECK(drv_wait(d, 3) == 0);
+	drv_set(d, CTL_TX, 0, BUF, len, 0, 0);
+	drv_push(d, CTL_TX, 0);
+	drv_kick(d, CTL_TX);
+	CHECK(drv_wait(d, CTL_TX) == 0);
+}
+
+/* How many answers have come since it was asked last. */
+static int
+replies(void)
+{
+	uint16_t idx;
+	int n;
+
+	idx = __atomic_load_n(&drv_used(d, CTL_RX)->idx, __ATOMIC_ACQUIRE);
+	n = (uint16_t)(idx - d->used[CTL_RX]);
+	d->used[CTL_RX] = idx;
+	return (n);
 }
 
 static void
-console(bool modern)
+room_for_replies(int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++) {
+		drv_set(d, CTL_RX, i, REPLIES + (uint64_t)i * REPLY_ROOM,
+		    REPLY_ROOM, W, 0);
+		drv_push(d, CTL_RX, (uint16_t)i);
+	}
+	drv_kick(d, CTL_RX);
+}
+
+static void
+console_control(void)
 {
 	static const uint16_t events[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 0xffff };
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 	size_t i, j;
-	int s;
+	int n;
 
-	set_config_value("virtio.modern", modern ? "true" : "false");
-	set_config_value("dev.port.0.name", "zero");
-	set_config_value("dev.port.0.path", sockpath);
-	d->pi = fake_device("virtio-console");
-	d->modern = modern;
-	drv_start(d, ~0UL, 34);
 	for (j = 0; j < 100; j++) { /* nobody reads the answers */
 		for (i = 0; i < sizeof(events) / sizeof(events[0]); i++)
 			control(0, events[i], 1, 8);
@@ -622,29 +431,147 @@ console(bool modern)
 		control(0, events[i], 1, 7);
 		control(0, events[i], 1, 0x1000);
 	}
-	drv_set(d, 2, 0, BUF, 3, W, 0); /* a short buffer for an answer */
-	drv_push(d, 2, 0);
-	drv_kick(d, 2);
-	CHECK(drv_wait(d, 2) == 3);
-	/* A client that does not read, and a reset with its chain held. */
+	drv_set(d, CTL_RX, 0, BUF, 3, W, 0); /* a short buffer */
+	drv_push(d, CTL_RX, 0);
+	drv_kick(d, CTL_RX);
+	CHECK(drv_wait(d, CTL_RX) == 3);
+	/* Of all the answers it has kept a fixed number. */
+	room_for_replies(64);
+	n = replies();
+	CHECK(n > 0 && n < 64);
+	/* A message that is cut short says nothing. */
+	drv_start(d, ~0UL, CON_QUEUES);
+	room_for_replies(60);
+	control(0, 0, 1, 8);
+	CHECK(replies() == 1);
+	control(0, 3, 1, 8);
+	CHECK(replies() == 1);
+	for (n = 0; n < 8; n++)
+		control(0, 3, 1, (uint32_t)(n == 0 ? 1 : n));
+	CHECK(replies() == 0);
+	/* An answer goes into a good chain or nowhere. */
+	drv_start(d, ~0UL, CON_QUEUES);
+	memset(gpa(REPLIES), 0xcc, 16);
+	control(0, 0, 1, 8);
+	drv_set(d, CTL_RX, 0, REPLIES, 8, N | W, 1);
+	drv_set(d, CTL_RX, 1, LOW_SIZE, 8, W, 0);
+	breaks(CTL_RX, CON_QUEUES);
+	CHECK(*(uint8_t *)gpa(REPLIES) == 0xcc);
+}
+
+static int
+client(void)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	int s;
+
 	s = socket(AF_UNIX, SOCK_STREAM, 0);
 	strcpy(sun.sun_path, sockpath);
 	CHECK(connect(s, (struct sockaddr *)&sun, sizeof(sun)) == 0);
 	usleep(50000);
+	return (s);
+}
+
+/* Clients that come and go while the driver has not opened the port. */
+static void
+console_early(void)
+{
+	char text[16];
+	int i, s;
+
+	drv_start(d, ~0UL, CON_QUEUES);
+	for (i = 0; i < 3; i++) {
+		s = client();
+		CHECK(recv(s, text, sizeof(text), MSG_DONTWAIT) == -1);
+		CHECK(send(s, "hello", 5, MSG_NOSIGNAL) == 5);
+		usleep(50000);
+		close(s);
+	}
+}
+
+/* Bad chains of a port, with somebody at its other end. */
+static void
+console_port(void)
+{
+	char text[16];
+	int i, s;
+
+	drv_start(d, ~0UL, CON_QUEUES);
+	s = client();
+	/* Half of a chain does not reach the client. */
+	drv_set(d, 1, 0, BUF, 8, N, 1);
+	drv_set(d, 1, 1, LOW_SIZE, 8, 0, 0);
+	breaks(1, CON_QUEUES);
+	CHECK(recv(s, text, sizeof(text), MSG_DONTWAIT) == -1);
+	/* Nor half of one the other way, nor one that cannot be written. */
+	for (i = 0; i < 2; i++) {
+		control(0, 6, 1, 8); /* open */
+		memset(gpa(DATA), 0xcc, 16);
+		drv_set(d, 0, 0, DATA, 8, i == 0 ? N | W : 0, 1);
+		drv_set(d, 0, 1, LOW_SIZE, 8, W, 0);
+		drv_push(d, 0, 0);
+		drv_kick(d, 0);
+		CHECK(send(s, "hello", 5, MSG_NOSIGNAL) == 5);
+		for (int j = 0; j < 2000 && (drv_status(d) & 0x40) == 0; j++)
+			usleep(1000);
+		CHECK((drv_status(d) & VIRTIO_CONFIG_S_NEEDS_RESET) != 0);
+		drv_start(d, ~0UL, CON_QUEUES);
+		CHECK(*(uint8_t *)gpa(DATA) == 0xcc);
+	}
+	close(s);
+	usleep(50000);
+}
+
+/* A client that does not read, and a reset with its chain held. */
+static void
+console_held(void)
+{
+	uint32_t pfn;
+	int i, s;
+
+	drv_start(d, ~0UL, CON_QUEUES);
+	s = client();
 	for (i = 0; i < 8; i++) {
-		drv_set(d, 1, (int)i, DATA, 0x100000, 0, 0);
+		drv_set(d, 1, i, DATA, 0x100000, 0, 0);
 		drv_push(d, 1, (uint16_t)i);
 	}
 	drv_kick(d, 1);
 	usleep(20000);
-	drv_start(d, ~0UL, 34);
+	if (!d->modern) {
+		/* The rings of a chain that is held stay where they are. */
+		bar_out(d->pi, 0, 14, 2, 1);
+		pfn = bar_in(d->pi, 0, 8, 4);
+		CHECK(pfn == RING(1) >> 12);
+		bar_out(d->pi, 0, 8, 4, 0);
+		CHECK(bar_in(d->pi, 0, 8, 4) == pfn);
+		bar_out(d->pi, 0, 8, 4, pfn - 1);
+		CHECK(bar_in(d->pi, 0, 8, 4) == pfn);
+	}
+	drv_start(d, ~0UL, CON_QUEUES);
 	close(s);
 	usleep(50000);
 	drv_set(d, 0, 0, BUF, 16, 0, 0);
 	drv_push(d, 0, 0);
 	drv_kick(d, 0);
+}
+
+static void
+console(bool modern)
+{
+	set_config_value("virtio.modern", modern ? "true" : "false");
+	set_config_value("dev.port.0.name", "zero");
+	set_config_value("dev.port.0.path", sockpath);
+	d->pi = fake_device("virtio-console");
+	d->modern = modern;
+	drv_start(d, ~0UL, CON_QUEUES);
+	console_control();
+	console_early();
+	console_port();
+	console_held();
 	fake_destroy(d->pi);
 }
+
+#define ROW_SECONDS 90 /* a row that does not end has failed */
 
 static void
 stood(int modern, const char *rows)
@@ -655,6 +582,7 @@ stood(int modern, const char *rows)
 	for (rest = copy; modern != 0 && (id = strsep(&rest, " ")) != NULL;)
 		printf("%s ok\n", id);
 	fflush(stdout);
+	alarm(ROW_SECONDS);
 }
 
 int
@@ -664,6 +592,7 @@ main(int argc, char **argv)
 
 	CHECK(argc == 3);
 	ms = atoi(argv[2]) * 1000 / 6;
+	alarm(ROW_SECONDS);
 	make_image(argv[1]);
 	fake_init();
 	CHECK(mevent_init() == 0 && mevent_start() == 0);
@@ -681,33 +610,37 @@ main(int argc, char **argv)
 		bad_indexes();
 		stood(modern, "V07_avail_jump V08_dup_head");
 		odd_registers();
+		if (modern != 0)
+			config_window();
 		stood(modern, "V18_cfgspace");
 		vectors();
 		stood(modern, "V19_notify_idx");
-		if (modern != 0) {
+		features_stay();
+		if (modern != 0)
 			modern_order();
-			config_window();
-			stood(modern, "V09_qsize_change V10_status_fsm");
-		} else {
-			rings_move();
-		}
+		stood(modern, "V09_qsize_change V10_status_fsm");
+		rings_move();
 		interrupts();
 		reset_in_flight();
-		stood(modern, "V12_ring_move");
 		no_bus_master();
 		disk_requests(false);
+		disk_zeroes(false);
 		disk_discards();
 		stood(modern, "H04_blk_discard");
+		disk_pieces();
+		disk_half_a_chain();
 		fake_destroy(d->pi);
 		disk(modern != 0, true);
 		CHECK((drv_features(d) & (1UL << 5)) != 0);
 		disk_requests(true);
+		disk_zeroes(true);
 		stood(modern, "V16_blk_req");
 		fake_destroy(d->pi);
 		rnd(modern != 0);
 		stood(modern, "H02_rnd_getchain");
 		console(modern != 0);
-		stood(modern, "B08_vq_getchain_err V15_dev_alloc");
+		stood(
+		    modern, "B08_vq_getchain_err V12_ring_move V15_dev_alloc");
 		set_config_value("dev.queues", "2");
 		attack("virtio-blk", modern != 0, 2, ms, image, sockpath);
 		attack("virtio-rnd", modern != 0, 1, ms, image, sockpath);

@@ -29,6 +29,22 @@ one_device(const char *slot3)
 	lapic_on();
 }
 
+void
+firmware_up(const char *kind)
+{
+	static uint8_t rom[ROM_BYTES];
+	const char *const settings[] = { "-s 0,hostbridge", "-s 31,lpc",
+		"bootrom=rom", kind, NULL };
+	int fd;
+
+	memset(rom, 0xf4, sizeof(rom));
+	fd = open(machine_file("rom"), O_RDWR | O_CREAT | O_TRUNC, 0600);
+	CHECK(fd >= 0 && write(fd, rom, sizeof(rom)) == sizeof(rom));
+	close(fd);
+	CHECK(chdir(machine_file(".")) == 0);
+	machine_up(settings);
+}
+
 uint32_t
 reg_read(int bar, uint64_t off)
 {

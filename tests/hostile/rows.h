@@ -19,9 +19,13 @@ struct row {
 	static void play_##name(void)
 
 #define DISK_BYTES (4UL << 20)
+#define ROM_BYTES 65536UL
+#define ROM ((4UL << 30) - ROM_BYTES)
 
 /* A machine with one device in slot 3; disk is made when it names one. */
 void one_device(const char *slot3);
+/* A machine with a ROM_BYTES firmware at ROM and an interface to it. */
+void firmware_up(const char *kind);
 /* Read or write a register of slot 3's BAR, wherever that is. */
 uint32_t reg_read(int bar, uint64_t off);
 void reg_write(int bar, uint64_t off, uint32_t val);

@@ -7,29 +7,10 @@
 #include <unistd.h>
 
 #include "rows.h"
+#include "vmmapi.h"
 
-static void
-make_rom(void)
-{
-	static uint8_t rom[65536];
-	int fd;
-
-	memset(rom, 0xf4, sizeof(rom));
-	fd = open(machine_file("rom"), O_RDWR | O_CREAT | O_TRUNC, 0600);
-	CHECK(fd >= 0 && write(fd, rom, sizeof(rom)) == sizeof(rom));
-	close(fd);
-	CHECK(chdir(machine_file(".")) == 0);
-}
-
-static void
-firmware_up(const char *kind)
-{
-	const char *const settings[] = { "-s 0,hostbridge", "-s 31,lpc",
-		"bootrom=rom", kind, NULL };
-
-	make_rom();
-	machine_up(settings);
-}
+#define NO_VARIABLE 2u /* fwctl's errors are errno's */
+#define TOO_LONG 7u
 
 /* ---- fwctl ---- */
 
@@ -84,9 +65,36 @@ ROW(B03_fwctl_short_req)
 	machine_down();
 }
 
+/* A request of n bytes, each word the same; the error of its answer. */
+static uint32_t
+fwctl_ask(uint32_t op, uint32_t n, uint32_t word, uint32_t *size)
+{
+	uint32_t error, i;
+
+	pio_out(0x510, 4, 12 + n);
+	(void)pio_in(0x510, 4); /* nothing to be had yet */
+	pio_out(0x510, 4, op);
+	pio_out(0x510, 1, 0xff); /* no word */
+	pio_out(0x510, 4, n);
+	for (i = 0; i < n; i += 4) {
+		pio_out(0x511, 4, 0);
+		pio_out(0x510, 4, word);
+	}
+	*size = pio_in(0x510, 4) - 16;
+	(void)pio_in(0x511, 1);
+	CHECK(pio_in(0x510, 4) == op);
+	CHECK(pio_in(0x510, 4) == n);
+	error = pio_in(0x510, 4);
+	pio_out(0x510, 2, 0);
+	return (error);
+}
+
 ROW(B11_fwctl_string)
 {
-	uint32_t n, i;
+	/* As text, and as numbers that would set a cursor back. */
+	static const uint32_t words[] = { 0x6e2e7768, 0, 0x01010101, ~0U };
+	static const char name[12] = "hw.ncpu\0hw.";
+	uint32_t i, n, size, word;
 
 	firmware_up("lpc.fwcfg=bhyve");
 	/* Words before the signature was read, reads while writing. */
@@ -97,22 +105,50 @@ ROW(B11_fwctl_string)
 	fwctl_start();
 	/* Names without an end, of all lengths around the room for them. */
 	for (n = 1; n < 200; n++) {
-		pio_out(0x510, 4, 12 + n);
-		(void)pio_in(0x510, 4);
-		pio_out(0x510, 4, 3 + (n & 1));
-		pio_out(0x510, 1, 0xff);
-		pio_out(0x510, 4, n);
-		for (i = 0; i < n; i += 4) {
-			pio_out(0x511, 4, 0);
-			pio_out(0x510, 4, 0x6e2e7768);
+		for (i = 0; i < 4; i++) {
+			CHECK(fwctl_ask(3 + (n & 1), n, words[i], &size) ==
+			    (n > 80 ? TOO_LONG : NO_VARIABLE));
+			CHECK(size == 0);
 		}
-		CHECK(pio_in(0x510, 4) == 16);
-		(void)pio_in(0x511, 1);
-		CHECK(pio_in(0x510, 4) == 3 + (n & 1));
-		CHECK(pio_in(0x510, 4) == n);
-		CHECK(pio_in(0x510, 4) != 0);
-		pio_out(0x510, 2, 0);
 	}
+	/* All of what was sent comes back, or nothing. */
+	for (n = 1; n < 200; n++) {
+		CHECK(fwctl_ask(2, n, 0xa5a5a5a5, &size) ==
+		    (n > 80 ? TOO_LONG : 0));
+		CHECK(size == (n > 80 ? 0 : (n + 3) / 4 * 4));
+		for (i = 0; i < size; i += 4) {
+			word = n - i < 4 ? 0xa5a5a5a5 >> (32 - (n - i) * 8)
+					 : 0xa5a5a5a5;
+			CHECK(pio_in(0x510, 4) == word);
+		}
+	}
+	/* The name that there is: with its end, without, and longer ones. */
+	for (n = 1; n <= sizeof(name); n++) {
+		pio_out(0x510, 4, 12 + n);
+		pio_out(0x510, 4, 3);
+		pio_out(0x510, 4, 0);
+		for (i = 0; i < n; i += 4) {
+			memcpy(&word, name + i, 4);
+			pio_out(0x510, 4, word);
+		}
+		CHECK(pio_in(0x510, 4) == 16 + (n >= 7 ? 4 : 0));
+		(void)pio_in(0x510, 4);
+		(void)pio_in(0x510, 4);
+		CHECK(pio_in(0x510, 4) == (n >= 7 ? 0 : NO_VARIABLE));
+		if (n >= 7)
+			CHECK(pio_in(0x510, 4) == 1);
+	}
+	/* What an earlier request left behind is no part of a name. */
+	CHECK(fwctl_ask(2, 80, 0x6e2e7768, &size) == 0);
+	for (i = 0; i < 80; i += 4)
+		(void)pio_in(0x510, 4);
+	pio_out(0x510, 4, 12 + 4);
+	pio_out(0x510, 4, 3);
+	pio_out(0x510, 4, 0);
+	pio_out(0x510, 4, 0x6e2e7768);
+	for (i = 0; i < 3; i++)
+		(void)pio_in(0x510, 4);
+	CHECK(pio_in(0x510, 4) == NO_VARIABLE);
 	fwctl_good();
 	machine_down();
 }
@@ -133,6 +169,15 @@ fwcfg_dma(uint64_t gpa, uint32_t control, uint32_t len, uint64_t addr)
 	return (gpa < RAM_SIZE - 15
 		? __builtin_bswap32((uint32_t)ram_get(gpa, 4))
 		: 1);
+}
+
+static uint32_t
+mem_read_rom(size_t off)
+{
+	uint32_t *rom = vm_map_devmem(machine_ctx(), ROM, ROM_BYTES);
+
+	CHECK(rom != NULL);
+	return (rom[off / 4]);
 }
 
 ROW(F04_fw_cfg)
@@ -165,6 +210,11 @@ ROW(F04_fw_cfg)
 	CHECK(fwcfg_dma(0x1000, 2, 64, RAM_SIZE - 63) == 1);
 	CHECK(fwcfg_dma(0x1000, 2, 16, ~0UL - 7) == 1);
 	CHECK(fwcfg_dma(0x1000, 2, 4, 0xfee00030) == 1);
+	/* The firmware's own image is no memory of the guest's to write. */
+	CHECK(fwcfg_dma(0x1000, 0 << 16 | 8 | 2, 4, ROM) == 1);
+	CHECK(fwcfg_dma(0x1000, 0 << 16 | 8 | 2, 4, ROM - 2) == 1);
+	(void)fwcfg_dma(ROM, 2, 4, 0x2000);
+	CHECK(mem_read_rom(0) == 0xf4f4f4f4);
 	(void)fwcfg_dma(0x1000, 0 << 16 | 8 | 2, 32, 0x1000);
 	/* Writes to what is read-only. */
 	CHECK(fwcfg_dma(0x1000, 0 << 16 | 8 | 0x10, 4, 0x2000) == 1);

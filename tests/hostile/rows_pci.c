@@ -46,6 +46,12 @@ ROW(B02_map_gpa_wrap)
 	CHECK(vm_map_gpa(machine_ctx(), 0, RAM_SIZE) != NULL);
 	CHECK(vm_map_gpa(machine_ctx(), RAM_SIZE - 1, 1) != NULL);
 	machine_down();
+	/* What is mapped, but no RAM: only debuggers look there. */
+	firmware_up("lpc.fwcfg=qemu");
+	CHECK(vm_map_devmem(machine_ctx(), ROM, ROM_BYTES) != NULL);
+	CHECK(vm_map_gpa(machine_ctx(), ROM, 16) == NULL);
+	CHECK(vm_map_gpa(machine_ctx(), ROM + ROM_BYTES - 1, 1) == NULL);
+	machine_down();
 }
 
 ROW(P01_cfg_access)

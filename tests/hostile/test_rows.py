@@ -50,7 +50,10 @@ def played(program: str, scratch: Path) -> tuple[dict[str, str], str]:
 
 def virtio_program(out: Path, sanitizer: str = cbuild.CHECKS) -> Path:
     """Build the hostile virtio driver."""
-    own = ("virtio_hostile", "virtio_attack", "virtio_driver", "fake_machine")
+    own = (
+        *("virtio_hostile", "virtio_rings", "virtio_registers"),
+        *("virtio_attack", "virtio_driver", "fake_machine"),
+    )
     core = cbuild.virtio(
         *(f"virtio/pci_virtio_{name}" for name in ("block", "rnd", "console"))
     )

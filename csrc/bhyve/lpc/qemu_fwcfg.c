@@ -119,19 +119,6 @@ data_handler(
 
 /* ---- DMA ---- */
 
-/* Host address of guest RAM; other memory is no target of DMA. */
-static void *
-ram_at(struct vmctx *ctx, uint64_t gpa, uint64_t len)
-{
-	uint64_t base, size;
-
-	base = gpa < VM_HIGHMEM_BASE ? 0 : VM_HIGHMEM_BASE;
-	size = base == 0 ? vm_get_lowmem_size(ctx) : vm_get_highmem_size(ctx);
-	if (gpa - base >= size || len > size - (gpa - base))
-		return (NULL);
-	return (paddr_guest2host(ctx, gpa, (size_t)len));
-}
-
 /* Do what a control block asks; returns its new control word.  Locked. */
 static uint32_t
 dma_run(struct vmctx *ctx, const struct fwcfg_dma *dma)
@@ -148,7 +135,7 @@ dma_run(struct vmctx *ctx, const struct fwcfg_dma *dma)
 	if ((control & DMA_READ) != 0) {
 		if (length == 0)
 			return (0);
-		dst = ram_at(ctx, address, length);
+		dst = paddr_guest2host(ctx, address, length);
 		if (dst == NULL)
 			return (DMA_ERROR);
 		next_bytes(dst, length);
@@ -168,7 +155,7 @@ dma_start(struct vmctx *ctx, uint64_t gpa)
 	uint32_t control;
 	uint8_t *block;
 
-	block = ram_at(ctx, gpa, sizeof(dma));
+	block = paddr_guest2host(ctx, gpa, sizeof(dma));
 	if (block == NULL) {
 		GUEST_LOG("fw_cfg: DMA control block outside RAM");
 		return;

@@ -8,6 +8,7 @@
  * the client has taken all of it.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -330,6 +331,19 @@ pci_vtcon_port_open(struct pci_vtcon_port *port, int s)
 	pci_vtcon_control_send(port->vsp_sc, port->vsp_id, VTCON_PORT_OPEN, 1);
 }
 
+/*
+ * A client left while nobody looked: the driver has not opened the port, so
+ * that what may have come from it is for nobody.
+ */
+static bool
+client_left_early(const struct pci_vtcon_port *port)
+{
+	struct pollfd pfd = { .fd = port->vsp_conn_fd };
+
+	return (!port->vsp_guest_open && poll(&pfd, 1, 0) == 1 &&
+	    (pfd.revents & POLLHUP) != 0);
+}
+
 static void
 pci_vtcon_sock_accept(int fd, enum ev_type type, void *arg)
 {
@@ -341,6 +355,8 @@ pci_vtcon_sock_accept(int fd, enum ev_type type, void *arg)
 	if (s < 0)
 		return;
 	pthread_mutex_lock(&sc->vsc_mtx);
+	if (port->vsp_conn_fd >= 0 && client_left_early(port))
+		pci_vtcon_port_close(port);
 	if (port->vsp_conn_fd >= 0) {
 		close(s); /* one client at a time */
 	} else {

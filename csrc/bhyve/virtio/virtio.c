@@ -50,8 +50,6 @@ vi_softc_linkup(struct virtio_softc *vs, const struct virtio_consts *vc,
 	vs->vs_pi = pi;
 	vs->vs_queues = queues;
 	vs->vs_msix_cfg_idx = VIRTIO_MSI_NO_VECTOR;
-	vs->vs_lowmem = vm_get_lowmem_size(pi->pi_vmctx);
-	vs->vs_highmem = vm_get_highmem_size(pi->pi_vmctx);
 	pthread_mutex_init(&vs->vs_isr_mtx, NULL);
 	pi->pi_arg = vs;
 	for (i = 0; i < vc->vc_nvq; i++) {

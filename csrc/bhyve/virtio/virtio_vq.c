@@ -16,22 +16,9 @@
 
 /* ---- guest memory ---- */
 
-static bool
-in_ram(struct virtio_softc *vs, uint64_t gpa, size_t len)
-{
-	if (gpa >= VM_HIGHMEM_BASE) {
-		gpa -= VM_HIGHMEM_BASE;
-		return (gpa < vs->vs_highmem && len <= vs->vs_highmem - gpa);
-	}
-	return (gpa < vs->vs_lowmem && len <= vs->vs_lowmem - gpa);
-}
-
 void *
 vi_gpa2host(struct virtio_softc *vs, uint64_t gpa, size_t len)
 {
-	/* Ranges of devices and ROMs are no place for DMA. */
-	if (!in_ram(vs, gpa, len))
-		return (NULL);
 	return (paddr_guest2host(vs->vs_pi->pi_vmctx, gpa, len));
 }
 
