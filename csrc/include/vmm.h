@@ -241,7 +241,7 @@ int vmm_smp_rendezvous(
 #define VRS_PEND_INIT 0x4000u
 #define VRS_PEND_SIPI 0x8000u
 uint32_t vcpu_run_state(struct vcpu *vcpu, uint8_t *sipi_vector);
-void vcpu_set_run_state(struct vcpu *vcpu, uint32_t state, uint8_t vector);
+int vcpu_set_run_state(struct vcpu *vcpu, uint32_t state, uint8_t vector);
 void vcpu_post_init(struct vcpu *vcpu);			/* from the LAPIC */
 void vcpu_post_sipi(struct vcpu *vcpu, uint8_t vector); /* from the LAPIC */
 

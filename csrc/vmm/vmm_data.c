@@ -276,8 +276,8 @@ arch_write(struct vcpu *vcpu, const struct field *f)
 	case ARCH_INTINFO:
 		return (vmm_exit_intinfo(vcpu, v));
 	case ARCH_RUN_STATE:
-		vcpu_set_run_state(vcpu, (uint32_t)v, (uint8_t)(v >> 32));
-		break;
+		return (
+		    vcpu_set_run_state(vcpu, (uint32_t)v, (uint8_t)(v >> 32)));
 	case ARCH_HALTED:
 		atomic_store(&vcpu->halted, v != 0);
 		break;
@@ -337,7 +337,7 @@ lapic_write(struct vcpu *vcpu, const void *buf, size_t len)
 
 	if (vcpu->vlapic != NULL)
 		return (vlapic_data_write(vcpu->vlapic, buf, len));
-	if (len < sizeof(*vdi))
+	if (len != sizeof(*vdi))
 		return (-EINVAL);
 	if ((error = ops->setmsr(vcpu->cookie, MSR_APICBASE, vdi->apic_base)) !=
 		0 ||
@@ -372,7 +372,7 @@ time_write(struct vm *vm, const void *buf, size_t len)
 {
 	struct vdi_time_v1 vdi;
 
-	if (len < sizeof(vdi))
+	if (len != sizeof(vdi))
 		return (-EINVAL);
 	memcpy(&vdi, buf, sizeof(vdi));
 	if (vdi.hrtime < 0 || vdi.hrtime > INT64_MAX / 2)
@@ -447,6 +447,8 @@ vcpu_class_write(struct vcpu *vcpu, uint16_t cls, const void *buf, size_t len)
 	size_t count = len / sizeof(*f);
 	int error = 0;
 
+	if (cls != VDC_FPU && cls != VDC_LAPIC && len % sizeof(*f) != 0)
+		return (-EINVAL);
 	switch (cls) {
 	case VDC_REGISTER:
 		error = registers_write(vcpu, f, count);

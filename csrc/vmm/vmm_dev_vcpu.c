@@ -299,9 +299,6 @@ ioc_set_run_state(struct vm *vm, void *arg)
 {
 	struct vm_run_state *a = arg;
 
-	if ((a->state &
-		~(VRS_INIT | VRS_RUN | VRS_PEND_INIT | VRS_PEND_SIPI)) != 0)
-		return (EINVAL);
-	vcpu_set_run_state(vmm_vcpu(vm, a->vcpuid), a->state, a->sipi_vector);
-	return (0);
+	return (vcpu_set_run_state(
+	    vmm_vcpu(vm, a->vcpuid), a->state, a->sipi_vector));
 }

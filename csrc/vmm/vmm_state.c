@@ -394,14 +394,18 @@ vcpu_run_state(struct vcpu *vcpu, uint8_t *sipi_vector)
 	return (state);
 }
 
-void
+int
 vcpu_set_run_state(struct vcpu *vcpu, uint32_t state, uint8_t vector)
 {
+	if ((state & ~(VRS_INIT | VRS_RUN | VRS_PEND_INIT | VRS_PEND_SIPI)) !=
+	    0)
+		return (EINVAL);
 	pthread_mutex_lock(&vcpu->mtx);
 	atomic_store(&vcpu->run_state, state);
 	vcpu->sipi_vector = vector;
 	pthread_mutex_unlock(&vcpu->mtx);
 	vcpu_post(vcpu, VCPU_EV_INIT);
+	return (0);
 }
 
 void

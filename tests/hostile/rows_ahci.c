@@ -342,3 +342,24 @@ ROW(A06_atapi)
 	CHECK(packet(acmd, 2048) == 0 && ram_get(DATA + 512, 1) == 1);
 	machine_down();
 }
+
+/* Without bus mastering there is no memory for it, as P04 has it. */
+ROW(own_ahci_without_bus_master)
+{
+	uint8_t fis[20];
+
+	ahci_on();
+	memset(ram(DATA, 1024), 0xcc, 1024);
+	fis_of(fis, 0x25, 7, 2);
+	put_command(fis, DATA, 1024, 5);
+	cfg_write(3, 4, 2, 2);
+	port_write(0, P_IS, ~0U);
+	port_write(0, P_CI, 1);
+	usleep(20000);
+	CHECK((port_read(0, P_IS) & IS_HBF) != 0);
+	CHECK(ram_get(DATA, 8) == 0xccccccccccccccccUL);
+	cfg_write(3, 4, 2, 6);
+	port_on(0);
+	good_read();
+	machine_down();
+}

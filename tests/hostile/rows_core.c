@@ -1,6 +1,5 @@
 /*
- * Rows of the floor below: what may be set over the control socket, and
- * state that somebody has written.
+ * Rows of the floor below: what may be set over the control socket.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "rows.h"
@@ -60,26 +60,33 @@ ctl_connect(void)
 	return (s);
 }
 
-/* The error of the answer; -1: the other side hung up. */
+/* The error of the answer to a packet; -1: the other side hung up. */
+static int
+ctl_answer(int s, const void *packet, size_t n)
+{
+	uint8_t answer[16384];
+	struct vmm_ctl_rep rep;
+	ssize_t got;
+
+	CHECK(send(s, packet, n, MSG_NOSIGNAL) == (ssize_t)n);
+	got = recv(s, answer, sizeof(answer), 0);
+	close(s);
+	if (got < (ssize_t)sizeof(rep))
+		return (-1);
+	memcpy(&rep, answer, sizeof(rep));
+	CHECK((size_t)got == sizeof(rep) + rep.len);
+	return (rep.error);
+}
+
 static int
 ctl_send(uint32_t cmd, uint32_t len, const void *arg, size_t room)
 {
 	uint8_t packet[16384];
-	struct vmm_ctl_rep rep;
-	ssize_t n;
-	int s = ctl_connect();
 
 	memcpy(packet, &cmd, 4);
 	memcpy(packet + 4, &len, 4);
 	memcpy(packet + 8, arg, room);
-	CHECK(send(s, packet, 8 + room, MSG_NOSIGNAL) == (ssize_t)room + 8);
-	n = recv(s, packet, sizeof(packet), 0);
-	close(s);
-	if (n < (ssize_t)sizeof(rep))
-		return (-1);
-	memcpy(&rep, packet, sizeof(rep));
-	CHECK((size_t)n == sizeof(rep) + rep.len);
-	return (rep.error);
+	return (ctl_answer(ctl_connect(), packet, 8 + room));
 }
 
 static void
@@ -94,13 +101,110 @@ ctl_good(void)
 	    0);
 }
 
+/* Wrong sizes of every command, and commands that are the owner's alone. */
+static void
+ctl_commands(const uint8_t *big)
+{
+	const struct vmm_ioctl *ioc;
+	const uint32_t *all;
+	size_t i, n;
+	uint32_t size;
+
+	CHECK(vm_get_ioctls(&n) == NULL && n > 50);
+	CHECK((all = vm_get_ioctls(NULL)) != NULL);
+	for (i = 0; i < n; i++) {
+		ioc = vmm_ioctl_find(all[i]);
+		CHECK(ioc != NULL && ioc->size <= VMM_IOCTL_ARG_MAX);
+		size = (uint32_t)ioc->size;
+		/* Empty, one too short, one too long, not what was said. */
+		if (size != 0) {
+			CHECK(ctl_send(all[i], 0, big, 0) == EINVAL);
+			CHECK(ctl_send(all[i], size - 1, big, size - 1) ==
+			    EINVAL);
+		}
+		CHECK(ctl_send(all[i], size + 1, big, size + 1) ==
+		    (size == VMM_IOCTL_ARG_MAX ? -1 : EINVAL));
+		CHECK(ctl_send(all[i], size, big, size + 1) == -1);
+		CHECK(ctl_send(all[i], 0xffffffff, big, size) == -1);
+		if ((ioc->flags & VMI_LOCAL) != 0)
+			CHECK(ctl_send(all[i], size, big, size) == EBUSY);
+	}
+	CHECK(ctl_send(0, 0, big, 0) == ENOTTY);
+	CHECK(ctl_send(0xffffffff, 8, big, 8) == ENOTTY);
+	CHECK(ctl_send(VM_GET_TOPOLOGY, 12000, big, 12000) == -1);
+	/* Less than a header, after a request that may lie around. */
+	for (i = 1; i < 8; i++) {
+		ctl_good();
+		CHECK(ctl_answer(ctl_connect(), big, i) == -1);
+	}
+}
+
+/* More peers than it takes, silent ones and one that never listens. */
+static void
+ctl_peers(const uint8_t *big)
+{
+	uint32_t packet[2] = { VM_GET_TOPOLOGY,
+		(uint32_t)vmm_ioctl_find(VM_GET_TOPOLOGY)->size };
+	uint8_t request[64] = { 0 };
+	int i, s[40];
+
+	for (i = 0; i < 40; i++)
+		s[i] = ctl_connect();
+	for (i = 0; i < 40; i++)
+		close(s[i]);
+	usleep(50000);
+	ctl_good();
+	CHECK(packet[1] <= sizeof(request) - 8);
+	memcpy(request, packet, sizeof(packet));
+	s[0] = ctl_connect();
+	for (i = 0; i < 2000; i++)
+		(void)!send(
+		    s[0], request, 8 + packet[1], MSG_DONTWAIT | MSG_NOSIGNAL);
+	ctl_good();
+	close(s[0]);
+	CHECK(ctl_answer(ctl_connect(), big, 3) == -1);
+}
+
+/*
+ * A peer of another user, whom somebody has let into the folder: its user is
+ * looked at.  Only root can play another user.
+ */
+static void
+ctl_other_user(void)
+{
+	int status;
+	pid_t pid;
+
+	if (geteuid() != 0)
+		return;
+	CHECK(chmod(machine_file("vmm/guest"), 0755) == 0);
+	CHECK(chmod(machine_file("vmm/guest/ctl"), 0666) == 0);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		struct sockaddr_un sun = { AF_UNIX, "ctl" };
+		char byte;
+		int s;
+
+		s = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+		if (chdir(machine_file("vmm/guest")) != 0 ||
+		    setresgid(65534, 65534, 65534) != 0 ||
+		    setresuid(65534, 65534, 65534) != 0 ||
+		    connect(s, (struct sockaddr *)&sun, sizeof(sun)) != 0)
+			_exit(2);
+		/* The end of it, and no answer. */
+		(void)!send(s, "12345678", 8, MSG_NOSIGNAL);
+		_exit(recv(s, &byte, 1, 0) > 0);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+	CHECK(chmod(machine_file("vmm/guest/ctl"), 0600) == 0);
+	CHECK(chmod(machine_file("vmm/guest"), 0700) == 0);
+}
+
 ROW(C01_control_socket)
 {
 	static uint8_t big[12000];
-	const uint32_t *all;
 	struct stat st;
-	size_t i, n;
-	int s[40];
 
 	machine_up(plain);
 	CHECK(vm_serve(machine_ctx()) == 0);
@@ -109,57 +213,91 @@ ROW(C01_control_socket)
 	CHECK(stat(machine_file("vmm/guest"), &st) == 0);
 	CHECK((st.st_mode & 0777) == 0700);
 	ctl_good();
-	CHECK(vm_get_ioctls(&n) == NULL && n > 50);
-	CHECK((all = vm_get_ioctls(NULL)) != NULL);
-	for (i = 0; i < n; i++) {
-		const struct vmm_ioctl *ioc = vmm_ioctl_find(all[i]);
-
-		CHECK(ioc != NULL && ioc->size <= VMM_IOCTL_ARG_MAX);
-		/* Empty, one too short, one too long, not what was said. */
-		if (ioc->size != 0) {
-			CHECK(ctl_send(all[i], 0, big, 0) != 0);
-			CHECK(ctl_send(all[i], (uint32_t)ioc->size - 1, big,
-				  ioc->size - 1) != 0);
-		}
-		CHECK(ctl_send(all[i], (uint32_t)ioc->size + 1, big,
-			  ioc->size + 1) != 0);
-		CHECK(ctl_send(all[i], (uint32_t)ioc->size, big,
-			  ioc->size + 1) == -1);
-		CHECK(ctl_send(all[i], 0xffffffff, big, ioc->size) == -1);
-	}
-	CHECK(ctl_send(0, 0, big, 0) == ENOTTY);
-	CHECK(ctl_send(0xffffffff, 8, big, 8) == ENOTTY);
-	CHECK(ctl_send(VM_GET_TOPOLOGY, 12000, big, 12000) == -1);
-	/* More peers than it takes, and none of them says anything. */
-	for (i = 0; i < 40; i++)
-		s[i] = ctl_connect();
-	for (i = 0; i < 40; i++)
-		close(s[i]);
-	usleep(50000);
+	ctl_commands(big);
+	ctl_peers(big);
+	ctl_other_user();
 	ctl_good();
 	machine_down();
 }
 
+/* Mappings that leave their segment or the address space. */
+static void
+ctl_map(void)
+{
+	static const struct {
+		uint64_t gpa;
+		int64_t off;
+		uint64_t len;
+		int32_t segid, prot, flags;
+	} bad[] = { { 1UL << 30, 0, RAM_SIZE + 4096, 0, 7, 0 },
+		{ 1UL << 30, 4096, RAM_SIZE, 0, 7, 0 },
+		{ 1UL << 30, RAM_SIZE, 4096, 0, 7, 0 },
+		{ 1UL << 30, -4096, 4096, 0, 7, 0 },
+		{ 1UL << 30, 0, ~0xfffUL, 0, 7, 0 },
+		{ 1UL << 30, 0x7ffffffffffff000, 0x2000, 0, 7, 0 },
+		{ ~0xfffUL, 0, 0x2000, 0, 7, 0 }, { 1UL << 30, 0, 0, 0, 7, 0 },
+		{ 1UL << 30, 1, 4096, 0, 7, 0 },
+		{ (1UL << 30) + 1, 0, 4096, 0, 7, 0 },
+		{ 1UL << 30, 0, 4096, -1, 7, 0 },
+		{ 1UL << 30, 0, 4096, 1000, 7, 0 },
+		{ 1UL << 30, 0, 4096, 7, 7, 0 },
+		{ 1UL << 30, 0, 4096, 0, 0, 0 },
+		{ 1UL << 30, 0, 4096, 0, 8, 0 },
+		{ 1UL << 30, 0, 4096, 0, 7, ~0 } };
+	struct vm_memmap map;
+	size_t i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		memset(&map, 0, sizeof(map));
+		map.gpa = bad[i].gpa;
+		map.segoff = bad[i].off;
+		map.len = bad[i].len;
+		map.segid = bad[i].segid;
+		map.prot = bad[i].prot;
+		map.flags = bad[i].flags;
+		CHECK(ctl_send(VM_MMAP_MEMSEG, sizeof(map), &map,
+			  sizeof(map)) == EINVAL);
+	}
+}
+
 ROW(B14_nv_ipc)
 {
-	struct vm_memseg seg;
+	static const char *const names[] = { "../../up", "a/b", "..", ".",
+		"sysmem", "a b", "\n", "a.lock" };
+	static const uint64_t lens[] = { 0, 1, 4095, 4097, ~0UL, ~0xfffUL,
+		1UL << 62, 1UL << 63 };
+	static const int32_t ids[] = { -1, 16, 1000, 0x7fffffff };
+	struct vm_memseg seg = { .segid = 5, .len = 4096 };
 	uint64_t huge[512];
+	size_t i;
 
 	machine_up(plain);
 	CHECK(vm_serve(machine_ctx()) == 0);
-	/* A name without an end, a size that wraps. */
-	memset(&seg, 'x', sizeof(seg));
-	seg.segid = 5;
-	seg.len = 4096;
-	CHECK(ctl_send(VM_ALLOC_MEMSEG, sizeof(seg), &seg, sizeof(seg)) > 0);
+	/* A name without an end, names that lead elsewhere. */
+	memset(seg.name, 'x', sizeof(seg.name));
+	CHECK(ctl_send(VM_ALLOC_MEMSEG, sizeof(seg), &seg, sizeof(seg)) ==
+	    ENAMETOOLONG);
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		memset(seg.name, 0, sizeof(seg.name));
+		strcpy(seg.name, names[i]);
+		CHECK(ctl_send(VM_ALLOC_MEMSEG, sizeof(seg), &seg,
+			  sizeof(seg)) == EINVAL);
+	}
+	/* Numbers and sizes that there are not, one that wraps. */
 	memset(seg.name, 0, sizeof(seg.name));
-	strcpy(seg.name, "../../up");
-	CHECK(ctl_send(VM_ALLOC_MEMSEG, sizeof(seg), &seg, sizeof(seg)) > 0);
 	strcpy(seg.name, "fine");
-	seg.len = ~0UL;
-	CHECK(ctl_send(VM_ALLOC_MEMSEG, sizeof(seg), &seg, sizeof(seg)) > 0);
-	seg.len = 1UL << 62;
-	CHECK(ctl_send(VM_ALLOC_MEMSEG, sizeof(seg), &seg, sizeof(seg)) > 0);
+	for (i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		seg.len = lens[i];
+		CHECK(ctl_send(VM_ALLOC_MEMSEG, sizeof(seg), &seg,
+			  sizeof(seg)) == EINVAL);
+	}
+	seg.len = 4096;
+	for (i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		seg.segid = ids[i];
+		CHECK(ctl_send(VM_ALLOC_MEMSEG, sizeof(seg), &seg,
+			  sizeof(seg)) == EINVAL);
+	}
+	ctl_map();
 	/* Counts of registers, lengths of data: all ones. */
 	memset(huge, 0xff, sizeof(huge));
 	for (uint32_t cmd = 0x5600; cmd < 0x5900; cmd++) {
@@ -171,113 +309,5 @@ ROW(B14_nv_ipc)
 			    cmd, (uint32_t)ioc->size, huge, ioc->size);
 	}
 	ctl_good();
-	machine_down();
-}
-
-/* ---- state ---- */
-
-static struct vmm_sbuf
-saved_state(void)
-{
-	struct vmm_sbuf sb = { 0 };
-	struct vm *vm;
-
-	CHECK(vmm_create("state", "soft", &vm) == 0);
-	CHECK(vmm_alloc_vcpu(vm, 0) != NULL);
-	CHECK(vmm_state_save(vm, &sb) == 0);
-	vmm_destroy(vm);
-	return (sb);
-}
-
-static int
-load(const uint8_t *buf, size_t len)
-{
-	uint8_t *copy = malloc(len + (len == 0));
-	struct vm *vm;
-	int error;
-
-	/* Exactly as long, so that a sanitizer sees its end. */
-	memcpy(copy, buf, len);
-	CHECK(vmm_create("state", "soft", &vm) == 0);
-	error = vmm_state_load(vm, copy, len);
-	vmm_destroy(vm);
-	free(copy);
-	return (error);
-}
-
-ROW(S02_state_framing)
-{
-	struct vmm_sbuf sb = saved_state();
-	uint8_t *buf = sb.buf;
-	size_t i;
-
-	CHECK(load(buf, sb.len) == 0);
-	for (i = 1; i < sb.len; i += i < 200 ? 1 : 7)
-		(void)load(buf, i);
-	CHECK(load(buf, 15) != 0 || load(buf, sb.len - 1) != 0);
-	for (i = 0; i + 4 <= sb.len; i += 4) {
-		uint32_t old, bad = 0xffffffff;
-
-		memcpy(&old, buf + i, 4);
-		memcpy(buf + i, &bad, 4);
-		(void)load(buf, sb.len);
-		bad = 0x7fffffff;
-		memcpy(buf + i, &bad, 4);
-		(void)load(buf, sb.len);
-		memcpy(buf + i, &old, 4);
-	}
-	CHECK(load(buf, sb.len) == 0);
-	vmm_sbuf_free(&sb);
-}
-
-/* Every index of every chip out of range; then the chips are used. */
-ROW(S01_state_indexes)
-{
-	static const uint8_t fills[] = { 0xff, 0x80, 0x7f, 0x01 };
-	uint8_t buf[8192], good[8192];
-	int cls, len, took = 0;
-	size_t i, at;
-
-	machine_up(plain);
-	lapic_on();
-	for (cls = 0; cls < 64; cls++) {
-		len = -1;
-		for (int vcpuid = -1; vcpuid < 1 && len < 0; vcpuid++)
-			len = vm_data_read(machine_ctx(), vcpuid, (uint16_t)cls,
-			    1, good, sizeof(good));
-		if (len <= 0)
-			continue;
-		took++;
-		for (at = 0; at < (size_t)len; at++) {
-			for (i = 0; i < sizeof(fills); i++) {
-				memcpy(buf, good, (size_t)len);
-				memset(buf + at, fills[i],
-				    (size_t)len - at < 8 ? (size_t)len - at
-							 : 8);
-				for (int vcpuid = -1; vcpuid < 1; vcpuid++)
-					(void)vm_data_write(machine_ctx(),
-					    vcpuid, (uint16_t)cls, 1, buf,
-					    (size_t)len);
-				for (int p = 0; p < 8; p++) {
-					static const int ports[] = { 0x20, 0x21,
-						0xa0, 0x40, 0x42, 0x61, 0x71,
-						0x408 };
-
-					(void)pio_in(ports[p], 1);
-				}
-				(void)mem_read(IOAPIC + 0x10, 4);
-				(void)mem_read(HPET + 0xf0, 8);
-				(void)mem_read(LAPIC + 0x390, 4);
-				mem_write(LAPIC + 0xb0, 4, 0);
-				(void)irq_taken(0x30);
-			}
-		}
-		for (int vcpuid = -1; vcpuid < 1; vcpuid++)
-			(void)vm_data_write(machine_ctx(), vcpuid,
-			    (uint16_t)cls, 1, good, (size_t)len);
-	}
-	CHECK(took >= 5);
-	CHECK(vm_data_write(machine_ctx(), 0, 99, 1, good, 8) != 0);
-	CHECK(vm_data_write(machine_ctx(), 77, 1, 1, good, 8) != 0);
 	machine_down();
 }

@@ -3,13 +3,17 @@
  * way of all DMA.
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "pci_emul.h"
+#include "pci_local.h"
 #include "rows.h"
 #include "vmmapi.h"
+#include "wire.h"
 
 #define RND_IO 0x1af4u /* vendor of virtio devices */
 
@@ -74,9 +78,13 @@ ROW(P01_cfg_access)
 	pio_out(0xcf8, 4, 0x80000000u | 3 << 11 | 0xfc);
 	CHECK(pio_in(0xcfd, 4) == ~0U && pio_in(0xcff, 2) == 0xffff);
 	pio_out(0xcff, 4, 0x12345678);
+	pio_out(0xcf8, 4, ~0U); /* reserved bits stay clear */
+	CHECK(pio_in(0xcf8, 4) == 0x80fffffc);
+	pio_out(0xcf8, 4, 0x80000000u | 3 << 11);
 	pio_out(0xcf8, 1, 0x55); /* not the register */
+	pio_out(0xcf8, 2, 0);
 	pio_out(0xcf9, 2, 0);
-	CHECK(pio_in(0xcfc, 2) != 0xfb5d);
+	CHECK(pio_in(0xcf8, 2) == 0xffff && pio_in(0xcfc, 2) == 0xfb5d);
 	for (slot = 3; slot <= 6; slot++) {
 		for (i = 0; i < sizeof(ro) / sizeof(ro[0]); i++) {
 			before = cfg_read(slot, ro[i], 1);
@@ -113,6 +121,16 @@ ROW(B49_cfg_unaligned)
 	cfg_write(3, 5, 1, 4); /* INTx disable alone */
 	CHECK(cfg_read(3, 4, 2) == ((cmd & 0xff) | 0x400));
 	cfg_write(3, 4, 2, cmd);
+	/* An error that a device has told of goes by its own byte alone. */
+	pci_set_cfgdata16(pci_devinst_at(0, 3, 0), PCIR_STATUS,
+	    (uint16_t)(cfg_read(3, 6, 2) | 0x8100));
+	cfg_write(3, 4, 1, cmd & 0xff);
+	cfg_write(3, 6, 1, 0xff);
+	CHECK((cfg_read(3, 6, 2) & 0x8100) == 0x8100);
+	cfg_write(3, 7, 1, 0x80);
+	CHECK((cfg_read(3, 6, 2) & 0x8100) == 0x0100);
+	cfg_write(3, 4, 4, 0x01000000u | cmd);
+	CHECK((cfg_read(3, 6, 2) & 0x8100) == 0);
 	cfg_write(3, 0x3c, 4, 0xaabbcc7f);
 	CHECK(cfg_read(3, 0x3c, 1) == 0x7f);
 	CHECK(cfg_read(3, 0x3d, 1) == 1);
@@ -150,6 +168,8 @@ ROW(P02_bar_over_everything)
 		CHECK(ram_get(0x1008, 4) == 0x1122);
 		CHECK(mem_read(LAPIC + 0x30, 4) == lapic);
 		CHECK(mem_read(ECAM + 6 * 0x8000, 4) == 0x0a0afb5d);
+		if (i < 2) /* it is not even on the bus */
+			CHECK(!nvme_at(bad[i]));
 		mem_write(bad[i] + 0x14, 4, 0x00460001);
 		move(3, home);
 		CHECK(nvme_at(home));
@@ -188,13 +208,14 @@ ROW(B46_bar64_sizing)
 	CHECK(nvme_at(home));
 	/* An I/O BAR sized with 32 bits, over ports of chips, at the end. */
 	cfg_write(4, 0x10, 4, ~0U);
-	(void)pio_in(0xfff0, 4);
+	CHECK(pio_in(0xffe0, 4) == ~0U && pio_in(0xfff0, 4) == ~0U);
 	cfg_write(4, 0x10, 4, 0x20);
 	pio_out(0x21, 1, 0xff);
 	CHECK(pio_in(0x21, 1) == 0xff);
 	cfg_write(4, 0x10, 4, 0xcf8);
 	CHECK(cfg_read(4, 0, 2) == RND_IO);
 	cfg_write(4, 0x10, 4, 0xffe0);
+	CHECK(pio_in(0xffe0, 4) != ~0U);
 	(void)pio_in(0xffff, 4);
 	machine_down();
 }
@@ -223,15 +244,63 @@ ROW(B47_bar_overlap_assert)
 	cfg_write(3, 0x20, 4, 0xd8000000);
 	move(3, home);
 	CHECK(nvme_at(home));
+	/* The one that had no place takes nobody's with it when it goes. */
+	move(3, 0xd0000000);
+	move(3, home);
+	CHECK(nvme_at(home) && nvme_at(0xd0000000));
 	machine_down();
+}
+
+#define LOW_PLACE 0xc4000000UL
+#define HIGH_PLACE 0xc8000000UL
+#define LOW_PORT 0x5000u
+#define HIGH_PORT 0x6000u
+static _Atomic bool moving;
+
+/* Another processor that moves the BARs of e1000 and virtio-rnd. */
+static void *
+mover(void *arg)
+{
+	int i;
+
+	for (i = 0; moving; i++) {
+		cfg_write(5, 0x10, 4, i & 1 ? LOW_PLACE : HIGH_PLACE);
+		cfg_write(4, 0x10, 4, i & 1 ? LOW_PORT : HIGH_PORT);
+	}
+	return (NULL);
+}
+
+/* Accesses that were under way when a BAR moved do not reach past it. */
+static void
+race_of_moves(void)
+{
+	int64_t end = now_us() + 400000;
+	pthread_t thread;
+	int i;
+
+	moving = true;
+	CHECK(pthread_create(&thread, NULL, mover, NULL) == 0);
+	for (i = 0; now_us() < end; i++) {
+		uint64_t off = (uint64_t)i * 4 & 0x1fffc;
+
+		(void)mem_read(LOW_PLACE + off, 4);
+		(void)mem_read(HIGH_PLACE + off, 4);
+		mem_write(LOW_PLACE + 0x3810, 4, 0);
+		mem_write(HIGH_PLACE + 0x3810, 4, 0);
+		(void)pio_in((int)LOW_PORT + (int)(off & 31), 1);
+		(void)pio_in((int)HIGH_PORT + (int)(off & 31), 4);
+	}
+	moving = false;
+	pthread_join(thread, NULL);
 }
 
 ROW(P03_bar_move_live)
 {
-	uint64_t a = 0xc4000000, b = 0xc8000000;
+	uint64_t a = 0xd4000000, b = 0xd8000000;
 	int i;
 
 	four_devices();
+	race_of_moves();
 	move(3, a);
 	for (i = 0; i < 2000; i++) {
 		move(3, i & 1 ? a : b);
@@ -275,6 +344,48 @@ ROW(P04_decode_off_inflight)
 	machine_down();
 }
 
+#define E1000_RX 0x100000UL
+#define E1000_TX 0x101000UL
+
+/* A card that may not reach memory neither sends nor receives. */
+ROW(own_e1000_without_bus_master)
+{
+	uint8_t frame[60] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+	uint64_t i;
+
+	one_device("e1000,wire");
+	for (i = 0; i < 8; i++) {
+		ram_put(E1000_RX + i * 16, 0x110000 + i * 2048, 8);
+		ram_put(E1000_TX + i * 16, 0x120000, 8);
+		ram_put(E1000_TX + i * 16 + 8, 0x09000000u | 60, 4);
+	}
+	reg_write(0, 0x2800, E1000_RX);
+	reg_write(0, 0x2808, 128);
+	reg_write(0, 0x2818, 7);
+	reg_write(0, 0x3800, E1000_TX);
+	reg_write(0, 0x3808, 128);
+	cfg_write(3, 4, 2, 2);
+	reg_write(0, 0x400, 2);		     /* send */
+	reg_write(0, 0x100, 2 | 8 | 0x8000); /* receive all */
+	reg_write(0, 0x3818, 1);
+	CHECK(send(wire_fd, frame, sizeof(frame), MSG_NOSIGNAL) == 60);
+	usleep(50000);
+	CHECK(ram_get(E1000_RX + 12, 1) == 0 && ram_get(0x110000, 8) == 0);
+	CHECK((ram_get(E1000_TX + 12, 1) & 1) == 0);
+	CHECK(reg_read(0, 0x3810) == 0 && reg_read(0, 0x2810) == 0);
+	/* With it, both go on. */
+	cfg_write(3, 4, 2, 6);
+	reg_write(0, 0x3818, 2);
+	for (i = 0; i < 3000 && reg_read(0, 0x3810) != 2; i++)
+		usleep(1000);
+	CHECK((ram_get(E1000_TX + 12, 1) & 1) != 0);
+	CHECK(send(wire_fd, frame, sizeof(frame), MSG_NOSIGNAL) == 60);
+	for (i = 0; i < 3000 && reg_read(0, 0x2810) != 1; i++)
+		usleep(1000);
+	CHECK((ram_get(E1000_RX + 12, 1) & 1) != 0);
+	machine_down();
+}
+
 ROW(P05_dma_to_mmio)
 {
 	static const uint64_t targets[] = { LAPIC, IOAPIC, HPET, ECAM,
@@ -310,6 +421,8 @@ ROW(P06_msix_table)
 	}
 	mem_write(table + 2, 4, 0x1234);
 	CHECK(mem_read(table, 4) == 0);
+	CHECK(mem_read(table + 2, 4) == ~0U);
+	CHECK(mem_read(table + 0x1002, 4) == ~0U);
 	mem_write(table, 8, 0x1122334455667788UL);
 	CHECK(mem_read(table + 4, 4) == 0x11223344);
 	mem_write(table + 12, 4, ~0U); /* reserved bits of vector control */
@@ -323,21 +436,6 @@ ROW(P06_msix_table)
 		(void)mem_read(table + (uint64_t)i + 1, 1);
 	}
 	/* Pending bits are the device's, not the driver's. */
-	CHECK(mem_read(table + 0x1000, 8) == 0);
-	machine_down();
-}
-
-ROW(B48_msix_pba_bar)
-{
-	uint64_t bar, table;
-
-	one_device("nvme,ram=1");
-	bar = bar_addr(3, 0);
-	table = bar_addr(3, 4);
-	/* The register BAR at the PBA's offset is no PBA. */
-	CHECK(mem_read(bar + 0x1000, 4) != ~0U);
-	CHECK(mem_read(table + 0x1000, 8) == 0);
-	mem_write(table + 0x1000, 8, ~0UL);
 	CHECK(mem_read(table + 0x1000, 8) == 0);
 	machine_down();
 }
@@ -377,6 +475,31 @@ nvme_enable(uint64_t bar)
 	CHECK((mem_read(bar + 0x1c, 4) & 3) == 1);
 }
 
+/* Pending bits are where the capability says, and only there. */
+ROW(B48_msix_pba_bar)
+{
+	uint64_t bar, table;
+
+	one_device("nvme,ram=1");
+	bar = bar_addr(3, 0);
+	table = bar_addr(3, 4);
+	CHECK(mem_read(bar + 0x1000, 4) != ~0U);
+	CHECK(mem_read(table + 0x1000, 8) == 0);
+	cfg_write(3, cap_of(3, 0x11) + 2, 2, 0x8000);
+	nvme_enable(bar);
+	nvme_identify(bar, 0); /* its vector is masked: it waits */
+	CHECK(mem_read(table + 0x1000, 8) == 1);
+	CHECK(mem_read(bar + 0x1000, 8) == 0);
+	CHECK(mem_read(table, 4) == 0);
+	mem_write(table + 0x1000, 8, ~1UL);
+	mem_write(table + 0x1000, 4, 0);
+	CHECK(mem_read(table + 0x1000, 8) == 1);
+	mem_write(bar + 0x1000, 4, 1); /* the tail's doorbell */
+	CHECK(mem_read(table + 0x1000, 8) == 1);
+	CHECK((mem_read(bar + 0x1c, 4) & 3) == 1);
+	machine_down();
+}
+
 ROW(P07_msix_addr)
 {
 	static const uint64_t bad[] = { 0, 0x1000, 0xfed00000, 0xfef00000,
@@ -408,10 +531,26 @@ ROW(P07_msix_addr)
 	machine_down();
 }
 
+/* What drivers may write of a capability: which bits of its byte off. */
+static uint8_t
+cap_writable(uint8_t id, int off)
+{
+	/* MSI's control, address and data; MSI-X's control. */
+	static const uint8_t msi[16] = { 0, 0, 0x71, 0, 0xfc, 0xff, 0xff, 0xff,
+		0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+
+	if (id == 0x05 && off < 16)
+		return (msi[off]);
+	if (id == 0x11)
+		return (off == 3 ? 0xc0 : 0);
+	/* virtio's window says which structure it is in byte 3. */
+	return (id == 0x09 ? 0xff : 0);
+}
+
 ROW(P08_cap_chain)
 {
-	uint8_t before[256];
-	int off, slot;
+	uint8_t before[256], id, now;
+	int at, end, off, slot;
 
 	four_devices();
 	for (slot = 3; slot <= 6; slot++) {
@@ -423,11 +562,25 @@ ROW(P08_cap_chain)
 				cfg_write(slot, off, 2, 0x4040);
 			if ((off & 3) == 0)
 				cfg_write(slot, off, 4, 0x44444444);
+			if ((off & 3) == 0)
+				cfg_write(slot, off, 4, ~0U);
 		}
-		/* The list is what it was. */
-		for (off = before[0x34]; off != 0; off = before[off + 1]) {
-			CHECK(cfg_read(slot, off, 1) == before[off]);
-			CHECK(cfg_read(slot, off + 1, 1) == before[off + 1]);
+		/* The list is what it was, and what it says of the device. */
+		for (at = before[0x34]; at != 0; at = before[at + 1]) {
+			id = before[at];
+			end = before[at + 1] == 0 ? 256 : before[at + 1];
+			for (off = at; off < end; off++) {
+				now = (uint8_t)cfg_read(slot, off, 1);
+				if (off < at + 2)
+					CHECK(now == before[off]);
+				CHECK(((now ^ before[off]) &
+					  (uint8_t)~cap_writable(
+					      id, off - at)) == 0);
+			}
+			/* More messages than there are, nobody grants. */
+			now = (uint8_t)cfg_read(slot, at + 2, 1);
+			if (id == 0x05)
+				CHECK((now >> 4 & 7) <= (now >> 1 & 7));
 		}
 		CHECK(cfg_read(slot, 0x34, 1) == before[0x34]);
 	}

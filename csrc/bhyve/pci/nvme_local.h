@@ -52,7 +52,7 @@
 /* No completion yet. */
 #define NVME_SC_NONE 0xffff
 
-/* Asynchronous events (5.2.1): type, information, log page. */
+/* Asynchronous events (5.2.1): log page, information and type, as dword 0. */
 #define NVME_EV_DOORBELL_REG 0x010000u
 #define NVME_EV_DOORBELL_VALUE 0x010100u
 #define NVME_EV_NS_CHANGED 0x040002u

@@ -156,10 +156,8 @@ nvme_send_events(struct nvme_softc *sc)
 		memmove(sc->sc_event, sc->sc_event + 1,
 		    (size_t)sc->sc_nevents * sizeof(sc->sc_event[0]));
 		sc->sc_naers--;
-		nvme_post(sc, 0, sc->sc_aer[sc->sc_naers],
-		    (event & 0xff) << 16 | (event & 0xff00) |
-			(event == NVME_EV_NS_CHANGED ? 2 : 0),
-		    NVME_SC_SUCCESS);
+		nvme_post(
+		    sc, 0, sc->sc_aer[sc->sc_naers], event, NVME_SC_SUCCESS);
 	}
 }
 
