@@ -175,7 +175,28 @@ ROW(A02_prdt_limits)
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		CHECK(read_dma(7, 2, bad[i], 1024) != 0);
 		good_read();
+		/* What it answers itself goes there no more. */
+		fis_of(fis, 0xec, 0, 0);
+		put_command(fis, bad[i], 512, 5);
+		CHECK(issue(0) != 0);
+		good_read();
+		fis_of(fis, 0x06, 0, 1); /* ranges to be trimmed */
+		fis[3] = 1;
+		put_command(fis, bad[i], 512, 5);
+		CHECK(issue(0) != 0);
+		good_read();
 	}
+	/* More pieces than one request of the back end takes. */
+	fis_of(fis, 0x25, 0, 300);
+	put_command(fis, DATA, 512, 5);
+	for (i = 0; i < 300; i++) {
+		ram_put(TABLE + 0x80 + i * 16, DATA + (299 - i) * 1024, 8);
+		ram_put(TABLE + 0x8c + i * 16, 511, 4);
+	}
+	ram_put(CLB, 5 | 300 << 16, 4);
+	CHECK(issue(0) == 0);
+	for (i = 0; i < 300; i++)
+		CHECK(ram_get(DATA + (299 - i) * 1024, 1) == (i & 0xff));
 	/* 65535 entries of 4 MiB; the table reaches out of memory. */
 	fis_of(fis, 0x25, 0, 8);
 	put_command(fis, DATA, 2, 5);
@@ -195,6 +216,10 @@ ROW(A02_prdt_limits)
 		put_command(fis, DATA, 4096, cfl);
 		CHECK((issue(0) == 0) == (cfl >= 5 && cfl <= 16));
 	}
+	/* One that comes from a device. */
+	fis[0] = 0x34;
+	put_command(fis, DATA, 4096, 5);
+	CHECK(issue(0) == IS_IF);
 	/* An odd number of bytes. */
 	CHECK(read_dma(7, 1, DATA + 1, 513) == 0 ||
 	    read_dma(7, 1, DATA, 512) == 0);
@@ -228,6 +253,29 @@ ROW(A03_ncq_uaf)
 		port_write(0, P_SCTL, 0);
 		port_on(0);
 	}
+	good_read();
+	/* One by one: a tag that is another slot's, then its own. */
+	for (i = 1; i >= 0; i--) {
+		fis_of(fis, 0x60, 7, 0);
+		fis[3] = 2;
+		fis[12] = (uint8_t)(i << 3);
+		memset(ram(DATA, 1024), 0xcc, 1024);
+		put_command(fis, DATA, 1024, 5);
+		port_write(0, P_SACT, 1);
+		CHECK(issue(0) == (i == 0 ? 0 : IS_TFE));
+		for (j = 0; j < 20000 && (port_read(0, P_SACT) & 1) != 0; j++)
+			usleep(100);
+		CHECK(ram_get(DATA, 1) == (i == 0 ? 7 : 0xcc));
+	}
+	/* Past the end, by sum and by product. */
+	fis_of(fis, 0x60, SECTORS - 1, 0);
+	fis[3] = 2;
+	put_command(fis, DATA, 1024, 5);
+	port_write(0, P_SACT, 1);
+	CHECK(issue(0) == IS_TFE);
+	CHECK(read_dma(SECTORS, 1, DATA, 512) == IS_TFE);
+	CHECK(read_dma(SECTORS - 1, 2, DATA, 1024) == IS_TFE);
+	CHECK(read_dma(0xffffffffffff, 0, DATA, 1024) == IS_TFE);
 	good_read();
 	machine_down();
 }

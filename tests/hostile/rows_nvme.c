@@ -143,11 +143,26 @@ ROW(B23_nvme_logpage)
 		CHECK(ADMIN(2, 0, DATA, 0,
 			  { logs[i], 0, 0xfffffffc, 0xffffffff }) == FIELD);
 		CHECK(ADMIN(2, 0, DATA, 0, { logs[i], 0, 4096 }) == FIELD);
+		CHECK(ADMIN(2, 0, DATA, 0, { logs[i], 0, 2 }) == FIELD);
 	}
 	CHECK(ADMIN(2, 0, DATA, 0, { 0x80 }) == 0x109);
 	good_read();
 	machine_down();
 }
+
+/* A doorbell that is none is told to whoever asked, and nothing else is. */
+static void
+bad_doorbell(uint64_t reg, uint32_t val, uint32_t event)
+{
+	put_command(0, &(struct command) { .opcode = 0x0c });
+	reg_write(0, 0x1000, tail[0]);
+	reg_write(0, reg, val);
+	CHECK(wait_for(0) == 0 && answer == event);
+	good_read();
+}
+
+#define NO_DOORBELL 0x010000u /* what an event says of it */
+#define NO_VALUE 0x010100u
 
 ROW(B27_nvme_queue_loop)
 {
@@ -155,10 +170,22 @@ ROW(B27_nvme_queue_loop)
 	int64_t start = now_us();
 
 	disk_on();
-	/* A request to be told of it: bad doorbells are events. */
-	put_command(0, &(struct command) { .opcode = 0x0c });
-	reg_write(0, 0x1000, tail[0]);
-	/* Whose value is not taken: nothing that lies in the ring is done. */
+	for (q = 0; q < 2; q++) {
+		bad_doorbell(0x1000 + q * 8UL, ENTRIES, NO_VALUE);
+		bad_doorbell(0x1000 + q * 8UL, 0xffff, NO_VALUE);
+		bad_doorbell(0x1000 + q * 8UL, 0xffffffff, NO_VALUE);
+		bad_doorbell(0x1004 + q * 8UL, ENTRIES, NO_VALUE);
+		/* Ahead of what there is; behind what was taken already. */
+		bad_doorbell(
+		    0x1004 + q * 8UL, (head[q] + 3) % ENTRIES, NO_VALUE);
+		bad_doorbell(0x1004 + q * 8UL,
+		    (head[q] + ENTRIES - 1) % ENTRIES, NO_VALUE);
+	}
+	bad_doorbell(0x1000 + 3 * 8UL, 1, NO_DOORBELL);
+	bad_doorbell(0x1004 + 3 * 8UL, 1, NO_DOORBELL);
+	bad_doorbell(0x1000 + 9 * 8UL, 1, NO_DOORBELL);
+	bad_doorbell(0x3ffc, 0, NO_DOORBELL);
+	/* Nothing that lies in the ring is done, either. */
 	ram_put(DATA, 0xcccccccc, 4);
 	for (q = 0; q < ENTRIES; q++)
 		put_command(1,
@@ -166,15 +193,7 @@ ROW(B27_nvme_queue_loop)
 	reg_write(0, 0x1008, ENTRIES);
 	usleep(20000);
 	CHECK(ram_get(DATA, 4) == 0xcccccccc);
-	for (q = 0; q < 2; q++) {
-		reg_write(0, 0x1000 + q * 8UL, ENTRIES);
-		reg_write(0, 0x1000 + q * 8UL, 0xffff);
-		reg_write(0, 0x1000 + q * 8UL, 0xffffffff);
-		reg_write(0, 0x1004 + q * 8UL, ENTRIES);
-		reg_write(0, 0x1004 + q * 8UL, (head[q] + 1) % ENTRIES);
-	}
 	CHECK(now_us() - start < 10000000);
-	/* It may stop with a fatal status, and a reset revives it. */
 	queues_on();
 	good_read();
 	machine_down();
@@ -217,7 +236,11 @@ ROW(B42_nvme_prplist_512)
 	/* A list that starts at its page's end: the entry there is a link. */
 	ram_put(LIST + 4088, LIST + 0x1000, 8);
 	fill_list(LIST + 0x1000, 3);
-	CHECK(IO(2, 1, DATA, LIST + 4088, { 0, 0, 31 }) == 0);
+	ram_put(LIST + 0x1000, 0x200000, 8);
+	CHECK(IO(2, 1, DATA + 0x8000, LIST + 4088, { 0, 0, 31 }) == 0);
+	CHECK(ram_get(DATA + 0x8000, 1) == 0 && ram_get(0x200000, 1) == 8);
+	CHECK(ram_get(DATA + 4096, 1) == 16 && ram_get(DATA + 8192, 1) == 24);
+	CHECK(ram_get(LIST + 0x1000, 8) == 0x200000);
 	good_read();
 	machine_down();
 }
@@ -239,29 +262,51 @@ ROW(B43_nvme_prp_cross)
 
 ROW(B44_nvme_init)
 {
-	static const uint64_t bad[] = { RAM_SIZE, RAM_SIZE - 0x7c0,
-		0xfffffffffffff000UL, 0xfee00000 };
+	static const uint32_t both = (ENTRIES - 1) << 16 | (ENTRIES - 1);
+	static const struct {
+		uint32_t aqa, cc;
+		uint64_t asq, acq;
+	} bad[] = { { 0, 0x00460001, ASQ, ACQ }, /* queues of one entry */
+		{ ENTRIES - 1, 0x00460001, ASQ, ACQ },
+		{ (ENTRIES - 1) << 16, 0x00460001, ASQ, ACQ },
+		{ both, 0x00460011, ASQ, ACQ }, /* command set */
+		{ both, 0x00460081, ASQ, ACQ }, /* page size */
+		{ both, 0x00460801, ASQ, ACQ }, /* arbitration */
+		{ both, 0x00461fff, ASQ, ACQ },
+		{ both, 0x00460001, RAM_SIZE, ACQ },
+		{ (ENTRIES - 1) << 16 | 0xfff, 0x00460001, RAM_SIZE - 0x1000,
+		    ACQ },
+		{ both, 0x00460001, 0xfffffffffffff000UL, ACQ },
+		{ both, 0x00460001, 0xfee00000, ACQ },
+		{ both, 0x00460001, ASQ, RAM_SIZE },
+		{ 0x0fff0000 | (ENTRIES - 1), 0x00460001, ASQ,
+		    RAM_SIZE - 0x1000 },
+		{ both, 0x00460001, ASQ, 0xfffffffffffff000UL },
+		{ both, 0x00460001, ASQ, 0xfee00000 } };
 	size_t i;
 
 	one_device("nvme,disk,maxq=4");
 	/* Doorbells, commands and resets before it is ready. */
 	for (i = 0; i < 40; i++)
 		reg_write(0, 0x1000 + i * 4, 1);
-	for (i = 0; i < 4; i++) {
-		reg_write(0, 0x24, i == 0 ? 0 : i == 1 ? 0x1f : 0x001f001f);
-		reg_write(0, 0x28, (uint32_t)bad[i]);
-		reg_write(0, 0x2c, (uint32_t)(bad[i] >> 32));
-		reg_write(0, 0x30, ACQ);
-		reg_write(0, 0x34, 0);
-		reg_write(0, 0x14, 0x00460001);
+	controller_on();
+	put_command(0, &(struct command) { .opcode = 0x0c });
+	CHECK(ADMIN(6, 0, DATA, 0, { 1 }) == 0);
+	CHECK(answer == 0 && (ram_get(ACQ + 12, 2) & 0xffff) == 2);
+	reg_write(0, 0x14, 0);
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		reg_write(0, 0x24, bad[i].aqa);
+		reg_write(0, 0x28, (uint32_t)bad[i].asq);
+		reg_write(0, 0x2c, (uint32_t)(bad[i].asq >> 32));
+		reg_write(0, 0x30, (uint32_t)bad[i].acq);
+		reg_write(0, 0x34, (uint32_t)(bad[i].acq >> 32));
+		reg_write(0, 0x14, bad[i].cc);
 		CHECK((reg_read(0, 0x1c) & 3) == 2); /* CFS, not ready */
 		reg_write(0, 0x1000, 1);
 		reg_write(0, 0x1004, 1);
 		reg_write(0, 0x14, 0);
 		CHECK((reg_read(0, 0x1c) & 3) == 0);
 	}
-	reg_write(0, 0x14, 0x00461fff); /* page size, command set */
-	CHECK((reg_read(0, 0x1c) & 1) == 0);
 	queues_on();
 	for (i = 0x1010; i < 0x4000; i += 4)
 		reg_write(0, i, 1); /* of queues that are not there */
@@ -284,6 +329,16 @@ ROW(N01_queue_commands)
 	CHECK(ADMIN(5, 0, CQ, 0, { 2 | 31 << 16, 2 }) == FIELD);
 	CHECK(ADMIN(5, 0, CQ + 8, 0, { 2 | 31 << 16, 3 }) == PRP_OFFSET);
 	CHECK(ADMIN(5, 0, RAM_SIZE, 0, { 2 | 31 << 16, 3 }) == FIELD);
+	CHECK(ADMIN(1, 0, SQ, 0, { 0 | 31 << 16, 1 | 1 << 16 }) == 0x101);
+	CHECK(ADMIN(1, 0, SQ, 0, { 1 | 31 << 16, 1 | 1 << 16 }) == 0x101);
+	CHECK(ADMIN(1, 0, SQ, 0, { 0xffff | 31 << 16, 1 | 1 << 16 }) == 0x101);
+	CHECK(ADMIN(1, 0, SQ, 0, { 2, 1 | 1 << 16 }) == 0x102);
+	CHECK(ADMIN(1, 0, SQ, 0, { 2 | 0xffff0000u, 1 | 1 << 16 }) == 0x102);
+	CHECK(ADMIN(1, 0, SQ, 0, { 2 | 31 << 16, 1 << 16 }) == FIELD);
+	CHECK(ADMIN(1, 0, SQ + 8, 0, { 2 | 31 << 16, 1 | 1 << 16 }) ==
+	    PRP_OFFSET);
+	CHECK(ADMIN(1, 0, RAM_SIZE - 0x1000, 0,
+		  { 2 | 127 << 16, 1 | 1 << 16 }) == FIELD);
 	CHECK(ADMIN(1, 0, SQ, 0, { 2 | 31 << 16, 1 | 2 << 16 }) == 0x100);
 	CHECK(ADMIN(1, 0, SQ, 0, { 2 | 31 << 16, 1 }) == 0x101);
 	CHECK(ADMIN(1, 0, SQ, 0, { 2 | 31 << 16, 1 | 99u << 16 }) == 0x101);
@@ -295,8 +350,18 @@ ROW(N01_queue_commands)
 	CHECK(ADMIN(0, 0, 0, 0, { 1 }) == 0);
 	CHECK(ADMIN(0, 0, 0, 0, { 1 }) == 0x101);
 	CHECK(ADMIN(4, 0, 0, 0, { 1 }) == 0);
+	CHECK(ADMIN(4, 0, 0, 0, { 1 }) == 0x101);
+	CHECK(ADMIN(4, 0, 0, 0, { 5 }) == 0x101);
+	CHECK(ADMIN(4, 0, 0, 0, { 0xffff }) == 0x101);
+	CHECK(ADMIN(0, 0, 0, 0, { 5 }) == 0x101);
+	CHECK(ADMIN(0, 0, 0, 0, { 0xffff }) == 0x101);
 	reg_write(0, 0x1008, 5); /* doorbells of what is gone */
 	reg_write(0, 0x100c, 5);
+	queues_on();
+	/* Five may wait for an event; the sixth is told so. */
+	for (n = 0; n < 5; n++)
+		put_command(0, &(struct command) { .opcode = 0x0c });
+	CHECK(ADMIN(0x0c, 0, 0, 0, { 0 }) == 0x105);
 	queues_on();
 	for (n = 0; n < 256; n++)
 		(void)ADMIN(n, 0, 0, 0, { n });
@@ -307,6 +372,8 @@ ROW(N01_queue_commands)
 
 ROW(N02_prp)
 {
+	uint64_t i;
+
 	disk_on();
 	CHECK(IO(2, 1, DATA + 2, 0, { 0, 0, 0 }) == PRP_OFFSET);
 	CHECK(IO(2, 1, DATA, DATA + 8, { 0, 0, 15 }) == PRP_OFFSET);
@@ -329,6 +396,20 @@ ROW(N02_prp)
 	CHECK(IO(2, 1, DATA, LIST, { 0, 0, 4095 }) <= TRANSFER);
 	CHECK(IO(2, 1, DATA, LIST, { 0, 0, 4096 }) == FIELD); /* MDTS */
 	CHECK(IO(2, 1, DATA, LIST, { 0, 0, 0xffff }) != 0);
+	ram_put(LIST + 4088, LIST + 8, 8); /* a link into a page */
+	CHECK(IO(2, 1, DATA + 0x800, LIST + 4080, { 0, 0, 63 }) == PRP_OFFSET);
+	/* IDENTIFY has no list: two pages. */
+	CHECK(ADMIN(6, 0, DATA + 2, DATA + 4096, { 1 }) == PRP_OFFSET);
+	CHECK(ADMIN(6, 0, DATA + 8, DATA + 4104, { 1 }) == PRP_OFFSET);
+	CHECK(ADMIN(6, 0, DATA + 8, RAM_SIZE, { 1 }) == TRANSFER);
+	CHECK(ADMIN(6, 0, RAM_SIZE, 0, { 1 }) == TRANSFER);
+	/* Pages none of which follows the one before: many pieces. */
+	for (i = 0; i < 511; i++)
+		ram_put(LIST + i * 8, 0x600000 - (i + 1) * 8192, 8);
+	CHECK(IO(2, 1, DATA, LIST, { 0, 0, 4095 }) == 0);
+	for (i = 0; i < 511; i++)
+		CHECK(ram_get(0x600000 - (i + 1) * 8192, 1) ==
+		    ((i + 1) * 8 & 0xff));
 	good_read();
 	machine_down();
 }
@@ -385,8 +466,51 @@ ROW(N04_log_features)
 	}
 	CHECK(ADMIN(0x10, 0, 0, 0, { 7 }) == 0x106);
 	queues_on();
+	/* Numbers of features, vectors and queues that there are not. */
+	CHECK(ADMIN(10, 1, 0, 0, { 0 }) == FIELD);
+	CHECK(ADMIN(10, 1, 0, 0, { 3 }) == FIELD);
+	CHECK(ADMIN(10, 1, 0, 0, { 0xff }) == FIELD);
+	CHECK(ADMIN(9, 1, 0, 0, { 0xff, 0 }) == FIELD);
+	CHECK(ADMIN(9, 1, 0, 0, { 9, 5 }) == FIELD);
+	CHECK(ADMIN(10, 1, 0, 0, { 9, 5 }) == FIELD);
+	CHECK(ADMIN(10, 1, 0, 0, { 9, 4 }) == 0);
+	CHECK(ADMIN(9, 1, 0, 0, { 7, 0 }) == 0x00c); /* they are in use */
+	controller_on();
+	CHECK(ADMIN(9, 1, 0, 0, { 7, 0xffff }) == FIELD);
+	CHECK(ADMIN(9, 1, 0, 0, { 7, 0xffff0000u }) == FIELD);
+	CHECK(
+	    ADMIN(9, 1, 0, 0, { 7, 0x00fe00fe }) == 0 && answer == 0x00030003);
+	queues_on();
 	good_read();
 	machine_down();
+}
+
+/* A queue that was deleted under load leaves its completion queue whole. */
+static void
+delete_and_make(void)
+{
+	uint64_t gpa;
+	int i, j;
+
+	for (i = 0; i < 40; i++) {
+		for (j = 0; j < 8; j++)
+			put_command(1,
+			    &(struct command) {
+				2, 1, DATA, LIST, { 0, 0, 127 } });
+		reg_write(0, 0x1008, tail[1]);
+		CHECK(ADMIN(0, 0, 0, 0, { 1 }) == 0);
+		/* What was over before is there, and no more comes. */
+		for (;;) {
+			gpa = CQ + head[1] * 16UL;
+			if ((ram_get(gpa + 14, 2) & 1) != phase[1])
+				break;
+			CHECK(wait_for(1) == 0);
+		}
+		tail[1] = 0;
+		CHECK(ADMIN(1, 0, SQ, 0,
+			  { 1 | (ENTRIES - 1) << 16, 1 | 1 << 16 }) == 0);
+		good_read();
+	}
 }
 
 ROW(N05_reset_inflight)
@@ -415,6 +539,8 @@ ROW(N05_reset_inflight)
 		queues_on();
 	}
 	good_read();
+	fill_list(LIST, 511);
+	delete_and_make();
 	machine_down();
 }
 
