@@ -236,6 +236,7 @@ check(const char *row, unsigned long got, unsigned long want)
 	}
 }
 
+#define CHECK_SENT(e) check("a frame on the wire", (e) == 60, 1)
 #define DATA_CMD (E1000_TXD_CMD_DEXT | E1000_TXD_DTYP_D | E1000_TXD_CMD_RS)
 
 /* A context of TSO (or only checksums) and 1000 bytes of data. */
@@ -310,7 +311,54 @@ rows(void)
 	desc(1, ~0ULL - 10, DATA_CMD | E1000_TXD_CMD_EOP | 60, 0);
 	desc(2, 0, DATA_CMD | E1000_TXD_CMD_VLE | E1000_TXD_CMD_EOP | 3, 0);
 	check("outside", send_descs(3), 0);
-	/* E01 head_tail, B45 e1000_tdba: nothing may move. */
+}
+
+/* Eight good frames, at a place of choice. */
+static void
+good_descs(uint32_t at)
+{
+	uint64_t addr = DATA;
+	uint32_t lower = DATA_CMD | E1000_TXD_CMD_EOP | 60;
+	int i;
+
+	for (i = 0; i < 8; i++) {
+		memcpy(ram + at + i * 16, &addr, 8);
+		memcpy(ram + at + i * 16 + 8, &lower, 4);
+		memset(ram + at + i * 16 + 12, 0, 4);
+	}
+}
+
+/* E01 head_tail: outside of the ring nothing moves, on either side. */
+static void
+heads_and_tails(void)
+{
+	static const uint32_t bad[][2] = { { 0, 8 }, { 0, 0xffff }, { 8, 0 },
+		{ 0xffff, 0 }, { 0xffff, 1 }, { 8, 7 }, { 9, 8 } };
+	unsigned long before;
+	size_t i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		tx_ring();
+		good_descs(TX_RING);
+		before = sent_frames;
+		reg(E1000_TDH, bad[i][0]);
+		reg(E1000_TDT, bad[i][1]);
+		reg(E1000_RDBAL, RX_RING);
+		reg(E1000_RDBAH, 0);
+		reg(E1000_RDLEN, 128);
+		memset(ram + RX_RING, 0x5a, 0x1000);
+		reg(E1000_RDH, bad[i][0]);
+		reg(E1000_RDT, bad[i][1]);
+		reg(E1000_RCTL, 2 | 8 | 0x8000);
+		CHECK_SENT(send(wire, ram + DATA, 60, MSG_DONTWAIT));
+		usleep(20000);
+		check("frames from nowhere", sent_frames - before, 0);
+		check("a head that moves", get(E1000_TDH), bad[i][0]);
+		check("a frame to nowhere", ram[RX_RING + 12], 0x5a);
+		check("a buffer behind the ring", ram[RX_RING + 128], 0x5a);
+		reg(E1000_RCTL, 0);
+	}
+	/* A ring of nothing, one of a megabyte, one at the end of it all. */
 	tx_ring();
 	reg(E1000_TDT, 0xffff);
 	reg(E1000_TDH, 0xffff);
@@ -319,6 +367,122 @@ rows(void)
 	reg(E1000_TDLEN, 0xffffffff);
 	usleep(20000);
 	reg(E1000_CTRL, E1000_CTRL_RST);
+}
+
+/* B45 e1000_tdba: it sends already, and its ring goes from place to place. */
+static void
+rings_that_move(void)
+{
+	static const uint32_t places[] = { TX_RING, 0x3000, 0x3400, TX_RING };
+	unsigned long before;
+	uint8_t *old;
+	size_t i;
+	int j, n;
+
+	tx_ring();
+	for (i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		good_descs(places[i]);
+		before = sent_frames;
+		reg(E1000_TDBAL, places[i]);
+		reg(E1000_TDBAH, 0);
+		reg(E1000_TDH, 0);
+		reg(E1000_TDT, 7);
+		for (n = 0; n < 3000 && get(E1000_TDH) != 7; n++)
+			usleep(1000);
+		check("the ring's new place", sent_frames - before, 7);
+		reg(E1000_TDH, 0);
+		reg(E1000_TDT, 0);
+	}
+	/* When the register is written, the old place is the driver's. */
+	for (i = 0; i < 200; i++) {
+		tx_ring();
+		good_descs(TX_RING);
+		reg(E1000_TDT, 7);
+		if (i % 2 == 0)
+			usleep((useconds_t)i % 50);
+		reg(E1000_TDBAL, 0x6000);
+		old = ram + TX_RING;
+		memset(old, 0x5a, 128);
+		usleep(100);
+		for (j = 0; j < 128; j++)
+			check("a ring that was left", old[j], 0x5a);
+	}
+	reg(E1000_CTRL, E1000_CTRL_RST);
+}
+
+/* V20 net_hdr: headers that ask for what the frame does not have. */
+static void
+headers(net_backend_t *be)
+{
+	static const struct {
+		const char *what;
+		uint8_t flags, gso_type;
+		uint16_t hdr_len, gso_size, csum_start, csum_offset;
+		size_t len;
+		uint8_t off, byte; /* one byte of the frame */
+		bool sent;
+	} cases[] = {
+		{ "plain", 0, 0, 0, 0, 0, 0, 1000, 0, 2, true },
+		{ "sum", 1, 0, 0, 0, 34, 16, 1000, 0, 2, true },
+		{ "sum to the end", 1, 0, 0, 0, 998, 0, 1000, 0, 2, true },
+		{ "sum of nothing", 1, 0, 0, 0, 1000, 0, 1000, 0, 2, false },
+		{ "sum past the end", 1, 0, 0, 0, 998, 1, 1000, 0, 2, false },
+		{ "sum behind", 1, 0, 0, 0, 1001, 0, 1000, 0, 2, false },
+		{ "sum wraps", 1, 0, 0, 0, 0xffff, 0xffff, 1000, 0, 2, false },
+		{ "sum offset", 1, 0, 0, 0, 34, 0xffff, 1000, 0, 2, false },
+		{ "tso", 1, 1, 54, 100, 34, 16, 1054, 0, 2, true },
+		{ "tso of size 0", 1, 1, 54, 0, 34, 16, 1054, 0, 2, false },
+		{ "tso of what", 1, 2, 54, 100, 34, 16, 1054, 0, 2, false },
+		{ "udp", 1, 3, 54, 100, 34, 16, 1054, 0, 2, false },
+		{ "no IP in it", 0, 1, 54, 100, 0, 0, 1054, 12, 0x77, false },
+		{ "IP of 5", 0, 1, 54, 100, 0, 0, 1054, 14, 0x55, false },
+		{ "no TCP", 0, 1, 54, 100, 0, 0, 1054, 23, 17, false },
+		{ "half an IP", 0, 1, 54, 100, 0, 0, 30, 0, 2, false },
+		{ "half a TCP", 0, 1, 54, 100, 0, 0, 50, 0, 2, false },
+		{ "TCP's options", 0, 1, 54, 100, 0, 0, 56, 46, 0xf0, false },
+		{ "IP's options", 0, 1, 54, 100, 0, 0, 60, 14, 0x4f, false },
+		{ "no Ethernet", 1, 0, 0, 0, 0, 0, 13, 0, 2, false },
+		{ "only tags", 0, 1, 54, 100, 0, 0, 15, 12, 0x81, false },
+	};
+	static uint8_t buf[12 + NET_FRAME_MAX + 1];
+	struct iovec iov[600];
+	unsigned long before;
+	size_t i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		memset(buf, 0, sizeof(buf));
+		buf[0] = cases[i].flags;
+		buf[1] = cases[i].gso_type;
+		memcpy(buf + 2, &cases[i].hdr_len, 8);
+		buf[12 + 12] = 8;
+		buf[12 + 14] = 0x45;
+		buf[12 + 23] = 6;
+		buf[12 + 46] = 0x50;
+		buf[12 + cases[i].off] = cases[i].byte;
+		iov[0].iov_base = buf;
+		iov[0].iov_len = 12 + cases[i].len;
+		before = sent_frames;
+		(void)netbe_send(be, iov, 1);
+		check(cases[i].what, sent_frames != before, cases[i].sent);
+	}
+	/* As long as a frame may be, and one byte more; in too many pieces. */
+	memset(buf, 0, 12);
+	for (i = 0; i < 2; i++) {
+		iov[0].iov_len = 12 + NET_FRAME_MAX + i;
+		before = sent_frames;
+		(void)netbe_send(be, iov, 1);
+		check("length", sent_frames - before, i == 0);
+		buf[0] = 1;
+		before = sent_frames;
+		(void)netbe_send(be, iov, 1);
+		check("length with a sum", sent_frames - before, i == 0);
+		buf[0] = 0;
+	}
+	for (i = 0; i < 600; i++)
+		iov[i] = (struct iovec) { buf, 12 };
+	before = sent_frames;
+	check("pieces", netbe_send(be, iov, 600) < 0, 1);
+	check("pieces", sent_frames - before, 0);
 }
 
 static void
@@ -463,6 +627,9 @@ main(int argc, char **argv)
 		return (2);
 	wire = e1000_wire;
 	rows();
+	heads_and_tails();
+	rings_that_move();
+	headers(be);
 	while (time(NULL) < end) {
 		for (i = 0; i < 64; i++) {
 			fuzz_registers();

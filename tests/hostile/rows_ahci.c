@@ -306,12 +306,73 @@ ROW(A04_fis_unmap)
 	machine_down();
 }
 
+#define LONG_DATA 0x200000UL
+#define LONG_PIECES 512u
+
+/* A read of 2 MiB in so many pieces that the back end gets several parts. */
+static void
+put_long_read(void)
+{
+	uint8_t fis[20];
+	uint64_t i;
+
+	fis_of(fis, 0x25, 0, LONG_PIECES * 8);
+	put_command(fis, LONG_DATA, 4096, 5);
+	for (i = 0; i < LONG_PIECES; i++) {
+		ram_put(TABLE + 0x80 + i * 16, LONG_DATA + i * 4096, 8);
+		ram_put(TABLE + 0x8c + i * 16, 4095, 4);
+	}
+	ram_put(CLB, 5 | LONG_PIECES << 16, 4);
+}
+
+/* Every way of stopping waits for what is at work, and ends it. */
+static void
+stops(void)
+{
+	uint8_t *p = ram(LONG_DATA, LONG_PIECES * 4096);
+	int i;
+
+	for (i = 0; i < 60; i++) {
+		put_long_read();
+		port_write(0, P_CI, 1);
+		if (i % 2 == 0)
+			usleep((useconds_t)i * 5);
+		if (i % 3 == 0)
+			port_write(0, P_SCTL, 1);
+		else if (i % 3 == 1)
+			port_write(0, P_CMD, 0x16);
+		else
+			reg_write(5, 4, 0x80000003u);
+		/* The memory is the driver's now. */
+		memset(p, 0x5a, LONG_PIECES * 4096);
+		memset(ram(FB, 256), 0x5a, 256);
+		usleep(500);
+		CHECK(memcmp(p, p + 1, LONG_PIECES * 4096 - 1) == 0);
+		CHECK(p[0] == 0x5a && ram_get(FB + 0x40, 1) == 0x5a);
+		CHECK((port_read(0, P_CI) & 1) == 0);
+		port_write(0, P_SCTL, 0);
+		reg_write(5, 4, 0x80000002u);
+		port_on(0);
+	}
+	good_read();
+}
+
 ROW(A05_reset_deadlock)
 {
 	uint8_t fis[20] = { 0x27 };
 	int i;
 
 	ahci_on();
+	stops();
+	/* Between the two FISes of a reset there are no commands. */
+	fis[15] = 4;
+	put_command(fis, DATA, 0, 5);
+	(void)issue(0);
+	CHECK(read_dma(7, 2, DATA, 1024) == IS_IF);
+	fis[15] = 0;
+	put_command(fis, DATA, 0, 5);
+	(void)issue(0);
+	good_read();
 	for (i = 0; i < 50; i++) {
 		/* Software reset by FIS, with transfers at work. */
 		port_write(0, P_CI, 1);
