@@ -11,10 +11,11 @@ HERE = Path(__file__).parent
 
 
 @cbuild.needs_gcc
+@pytest.mark.parametrize("sanitizer", cbuild.BOTH)
 @pytest.mark.parametrize("driver", ["chips_intr.c", "chips_time.c"])
-def test_chips(tmp_path: Path, driver: str) -> None:
+def test_chips(tmp_path: Path, driver: str, sanitizer: str) -> None:
     program = cbuild.program(
-        tmp_path / "chips", [HERE / driver], cbuild.sources("vmm/io")
+        tmp_path / "chips", [HERE / driver], cbuild.sources("vmm/io"), sanitizer
     )
     result = subprocess.run(
         [program],

@@ -26,6 +26,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("qemu-img") is None, reason="no qemu-img"),
 ]
 MIB = 1 << 20
+QCOW2 = ",format=qcow2"
 FORMATS = (
     "compat=1.1",
     "compat=0.10",
@@ -121,6 +122,23 @@ def test_raw_and_overlay_under_stress(program: Path, tmp_path: Path) -> None:
     good(program, f"{disk},overlay", "stress", "2000", "3")
     assert disk.stat().st_blocks == 0
     good(program, str(disk), "stress", "2000", "4")
+
+
+@pytest.mark.slow
+def test_stress_without_races(tmp_path: Path) -> None:
+    """The same under the thread sanitizer, over every kind of image."""
+    racing = blockhost.build(tmp_path / "block_host", "thread")
+    for i, options in enumerate(
+        ("", ",nocache", ",aio=io_uring", ",overlay", QCOW2, f"{QCOW2},overlay")
+    ):
+        disk = tmp_path / f"{i}.img"
+        if QCOW2 in options:
+            create(disk, 24 * MIB)
+        else:
+            raw_disk(disk)
+        good(racing, f"{disk}{options}", "stress", "1500", str(i + 1))
+        if "overlay" not in options:
+            good(racing, f"{disk}{options}", "cancel", "300", str(i + 1))
 
 
 def write_script(folder: Path, ops: list[tuple[str, int, int, int]]) -> str:

@@ -114,6 +114,12 @@ modern_order(void)
 	bar_out(d->pi, 4, 20, 1, 3);
 	bar_out(d->pi, 4, 28, 2, 1); /* enabled before FEATURES_OK */
 	CHECK(bar_in(d->pi, 4, 28, 2) == 0);
+	bar_out(d->pi, 4, 8, 4, 0);
+	bar_out(d->pi, 4, 12, 4, 4);
+	bar_out(d->pi, 4, 8, 4, 2); /* there is no third word */
+	bar_out(d->pi, 4, 12, 4, 1);
+	bar_out(d->pi, 4, 8, 4, 0);
+	CHECK(bar_in(d->pi, 4, 12, 4) == 4);
 	bar_out(d->pi, 4, 8, 4, 1);
 	bar_out(d->pi, 4, 12, 4, ~0U); /* features that nobody offers */
 	bar_out(d->pi, 4, 20, 1, 11);

@@ -29,9 +29,9 @@ def _core() -> list[Path]:
     return cbuild.sources("bhyve/block") + more
 
 
-def build(out: Path) -> Path:
-    """Compile the program with AddressSanitizer and UBSan."""
-    return cbuild.program(out, [OWN], _core(), extra=(WRAPS,))
+def build(out: Path, sanitizer: str = cbuild.CHECKS) -> Path:
+    """Compile the program with sanitizers: AddressSanitizer and UBSan."""
+    return cbuild.program(out, [OWN], _core(), sanitizer, extra=(WRAPS,))
 
 
 def build_fast(out: Path) -> Path:

@@ -1,7 +1,7 @@
 """Random ioctls for a VM's control socket, and the owner that bears them.
 
-Run as a program: "own NAME", "flood SOCKET SEED COUNT TABLE" with TABLE a JSON
-object of command number -> size of its argument.
+Run as a program: "own NAME", "hold NAME", "flood SOCKET SEED COUNT TABLE" with
+TABLE a JSON object of command number -> size of its argument.
 """
 
 import errno
@@ -114,9 +114,21 @@ def own(name: str) -> None:
     vm.close()
 
 
+def hold(name: str) -> None:
+    """Own a machine that no processor of runs, until the input's end."""
+    from libvmmapi import VM, OpenFlags
+
+    with VM.open(name, OpenFlags.OWNER) as vm:
+        vm.serve()
+        print("up", flush=True)
+        sys.stdin.read()
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "own":
         own(sys.argv[2])
+    elif sys.argv[1] == "hold":
+        hold(sys.argv[2])
     else:
         where, seed_text, count_text, sizes = sys.argv[2:]
         known = {int(k): v for k, v in json.loads(sizes).items()}
