@@ -32,6 +32,7 @@ static struct pci_devinst pi;
 static const struct pci_devemu *de;
 static uint64_t rng;
 static _Atomic unsigned long sent_frames, sent_bytes;
+static _Atomic uint32_t last_frame; /* a sum of it */
 
 /* ---- what the devices call ---- */
 
@@ -131,7 +132,8 @@ static ssize_t
 fake_send(net_backend_t *be, const struct iovec *iov, int iovcnt)
 {
 	static _Thread_local uint8_t copy[NET_FRAME_MAX + VNET_HDR_LEN];
-	size_t len;
+	size_t len, total;
+	uint32_t sum;
 	int i;
 
 	len = 0;
@@ -141,9 +143,14 @@ fake_send(net_backend_t *be, const struct iovec *iov, int iovcnt)
 		memcpy(copy + len, iov[i].iov_base, iov[i].iov_len);
 		len += iov[i].iov_len;
 	}
+	total = len;
 	sent_frames++;
 	sent_bytes += len;
-	return ((ssize_t)len);
+	/* A sum that knows of places. */
+	for (sum = 0; len-- != 0;)
+		sum = sum * 31 + copy[len];
+	last_frame = sum;
+	return ((ssize_t)total);
 }
 
 static ssize_t
@@ -278,6 +285,7 @@ static void
 rows(void)
 {
 	uint64_t good = OFFSETS(14, 24, 34, 50);
+	uint32_t sum;
 	int i;
 
 	quiet_registers();
@@ -299,8 +307,28 @@ rows(void)
 	    tso(OFFSETS(14, 59, 34, 59), TCP4, 0, 0, 0, 3, 60), 0);
 	check("css past the end",
 	    tso(OFFSETS(61, 24, 255, 50), TCP4, 0, 0, 0, 3, 60), 0);
+	check("css at the end",
+	    tso(OFFSETS(60, 24, 34, 50), TCP4, 0, 0, 0, 3, 60), 0);
+	check("tucss at the end",
+	    tso(OFFSETS(14, 24, 60, 50), TCP4, 0, 0, 0, 3, 60), 0);
 	check(
 	    "cso fits", tso(OFFSETS(14, 58, 34, 58), TCP4, 0, 0, 0, 3, 60), 1);
+	/* A sum to an end that is none goes to the frame's. */
+	memset(ram + DATA, 0x11, 1200);
+	(void)tso(OFFSETS(14, 24, 34, 50), TCP4, 0, 0, 0, 3, 60);
+	sum = last_frame;
+	memset(ram + DATA, 0x22, 1200);
+	(void)tso(OFFSETS(14, 24, 34, 50), TCP4, 0, 0, 0, 3, 1000);
+	memset(ram + DATA, 0x11, 1200);
+	check("an end past the end",
+	    tso(OFFSETS(14, 24, 34, 50) | 900UL << 16 | 900UL << 48, TCP4, 0, 0,
+		0, 3, 60),
+	    1);
+	check("what was summed", last_frame, sum);
+	check("an end before the start",
+	    tso(OFFSETS(14, 24, 34, 50) | 12UL << 16 | 12UL << 48, TCP4, 0, 0,
+		0, 3, 60),
+	    0);
 	/* More than 64 KiB, data outside of RAM, and no end at all. */
 	tx_ring();
 	for (i = 0; i < 7; i++)
@@ -311,6 +339,13 @@ rows(void)
 	desc(1, ~0ULL - 10, DATA_CMD | E1000_TXD_CMD_EOP | 60, 0);
 	desc(2, 0, DATA_CMD | E1000_TXD_CMD_VLE | E1000_TXD_CMD_EOP | 3, 0);
 	check("outside", send_descs(3), 0);
+	/* Half of a frame is none, whichever half is missing. */
+	tx_ring();
+	desc(0, DATA, DATA_CMD | 60, 0);
+	desc(1, RAM_SIZE, DATA_CMD | E1000_TXD_CMD_EOP | 60, 0);
+	desc(2, RAM_SIZE, DATA_CMD | 60, 0);
+	desc(3, DATA, DATA_CMD | E1000_TXD_CMD_EOP | 60, 0);
+	check("half outside", send_descs(4), 0);
 }
 
 /* Eight good frames, at a place of choice. */
@@ -354,10 +389,24 @@ heads_and_tails(void)
 		usleep(20000);
 		check("frames from nowhere", sent_frames - before, 0);
 		check("a head that moves", get(E1000_TDH), bad[i][0]);
+		check("a head that moves", get(E1000_RDH), bad[i][0]);
 		check("a frame to nowhere", ram[RX_RING + 12], 0x5a);
 		check("a buffer behind the ring", ram[RX_RING + 128], 0x5a);
 		reg(E1000_RCTL, 0);
 	}
+	/* A frame that the ring can never hold is lost; the next one is not. */
+	reg(E1000_RDH, 0);
+	reg(E1000_RDT, 7);
+	memset(ram + RX_RING, 0, 0x1000);
+	for (i = 0; i < 8; i++)
+		memcpy(ram + RX_RING + i * 16, (uint32_t[]) { DATA }, 4);
+	reg(E1000_RCTL, 2 | 8 | 0x8000 | 0x20 | 3 << 16); /* 256 bytes each */
+	CHECK_SENT(send(wire, ram, 4000, MSG_DONTWAIT) == 4000 ? 60 : 0);
+	CHECK_SENT(send(wire, ram, 60, MSG_DONTWAIT));
+	for (i = 0; i < 3000 && get(E1000_RDH) != 1; i++)
+		usleep(1000);
+	check("the frame after it", get(E1000_RDH), 1);
+	reg(E1000_RCTL, 0);
 	/* A ring of nothing, one of a megabyte, one at the end of it all. */
 	tx_ring();
 	reg(E1000_TDT, 0xffff);
@@ -394,16 +443,22 @@ rings_that_move(void)
 		reg(E1000_TDT, 0);
 	}
 	/* When the register is written, the old place is the driver's. */
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < 60; i++) {
 		tx_ring();
-		good_descs(TX_RING);
+		desc(0, OFFSETS(14, 24, 34, 50),
+		    E1000_TXD_CMD_DEXT | E1000_TXD_DTYP_C | TCP4,
+		    54 << 8 | 50 << 16);
+		for (j = 1; j < 8; j++)
+			desc(j, 0,
+			    DATA_CMD | E1000_TXD_CMD_EOP | E1000_TXD_CMD_TSE |
+				60000,
+			    0);
 		reg(E1000_TDT, 7);
-		if (i % 2 == 0)
-			usleep((useconds_t)i % 50);
-		reg(E1000_TDBAL, 0x6000);
+		usleep((useconds_t)i * 20);
+		reg(E1000_TDBAL, 0x20000);
 		old = ram + TX_RING;
 		memset(old, 0x5a, 128);
-		usleep(100);
+		usleep(2000);
 		for (j = 0; j < 128; j++)
 			check("a ring that was left", old[j], 0x5a);
 	}

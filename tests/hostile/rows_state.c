@@ -59,7 +59,7 @@ struct section {
 	uint32_t len, pad;
 };
 
-/* One section alone, with 64 bytes of what it says. */
+/* One section alone, and what it says. */
 static int
 load_section(struct section sec, const void *data, size_t len)
 {
@@ -68,6 +68,33 @@ load_section(struct section sec, const void *data, size_t len)
 	memcpy(buf, &sec, sizeof(sec));
 	memcpy(buf + sizeof(sec), data, len);
 	return (load(buf, sizeof(sec) + len));
+}
+
+static const void *
+zero_ended(const void *data, size_t len)
+{
+	static uint8_t room[256];
+
+	memset(room, 0, sizeof(room));
+	memcpy(room, data, len);
+	return (room);
+}
+
+/* A segment, and len bytes of what maps it. */
+static int
+load_mapping(const void *seg, size_t seglen, const void *map, size_t len)
+{
+	struct section sec = { SEC_MEMSEG, 1, -1, (uint32_t)seglen, 0 };
+	uint8_t buf[512] = { 0 };
+	size_t at = sizeof(sec) + seglen;
+
+	memcpy(buf, &sec, sizeof(sec));
+	memcpy(buf + sizeof(sec), seg, seglen);
+	sec = (struct section) { SEC_MEMMAP, 1, -1, (uint32_t)len, 0 };
+	memcpy(buf + at, &sec, sizeof(sec));
+	memcpy(buf + at + sizeof(sec),
+	    zero_ended(map, sizeof(struct vm_memmap)), len);
+	return (load(buf, at + sizeof(sec) + len));
 }
 
 /* Topologies, segments and mappings that there cannot be. */
@@ -90,8 +117,7 @@ sections(void)
 		uint64_t len;
 		char name[VM_MAX_SEGNAME];
 	} seg = { 3, 0, 4096, "x" };
-	struct vm_memmap map = { .prot = 7, .len = 4096 };
-	uint8_t zero[100] = { 0 };
+	struct vm_memmap map = { .prot = 7, .len = 4096, .segid = 3 };
 	size_t i;
 
 	CHECK(load_section((struct section) { SEC_VM, 1, -1, sizeof(vm), 0 },
@@ -109,14 +135,19 @@ sections(void)
 			  &vm, sizeof(vm)) != 0);
 	vm.suspend = 0;
 	/* Shorter and longer than they are; of another version. */
-	for (i = SEC_VM; i <= SEC_MEMMAP; i++) {
-		CHECK(
-		    load_section((struct section) { (uint16_t)i, 1, -1, 8, 0 },
-			&vm, 8) == EINVAL);
+	for (i = 0; i < sizeof(vm) + 8; i += 4)
 		CHECK(load_section(
-			  (struct section) { (uint16_t)i, 1, -1, 100, 0 }, zero,
-			  sizeof(zero)) == EINVAL);
-	}
+			  (struct section) { SEC_VM, 1, -1, (uint32_t)i, 0 },
+			  zero_ended(&vm, sizeof(vm)),
+			  i) == (i == sizeof(vm) ? 0 : EINVAL));
+	for (i = 0; i < sizeof(seg) + 8; i += 4)
+		CHECK(load_section((struct section) { SEC_MEMSEG, 1, -1,
+				       (uint32_t)i, 0 },
+			  zero_ended(&seg, sizeof(seg)),
+			  i) == (i == sizeof(seg) ? 0 : EINVAL));
+	for (i = 0; i < sizeof(map) + 8; i += 4)
+		CHECK(load_mapping(&seg, sizeof(seg), &map, i) ==
+		    (i == sizeof(map) ? 0 : EINVAL));
 	CHECK(load_section((struct section) { SEC_VM, 2, -1, sizeof(vm), 0 },
 		  &vm, sizeof(vm)) == EINVAL);
 	for (int n = -1; n < 100; n += 65 + (n > 0))
