@@ -87,7 +87,9 @@ int blockif_tryread(struct blockif_ctxt *bc, const struct iovec *iov, int niov,
 /*
  * 0: the request had not begun and its callback will not run.  EBUSY: it was
  * being done, its callback has returned.  EINVAL: there is no such request.
- * The caller holds no lock that the callback takes, and is no callback.
+ * The caller holds no lock that the callback takes, and is no callback.  A
+ * callback that would start the next part of the request knows already that
+ * it must not.
  */
 int blockif_cancel(struct blockif_ctxt *bc, struct blockif_req *breq);
 

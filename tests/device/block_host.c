@@ -580,6 +580,80 @@ cancel(long count)
 	return (failed != 0);
 }
 
+/* Transfers of several parts, each begun by the end of the one before. */
+static bool stopped; /* mtx */
+static _Atomic long ends;
+#define PART 8
+#define CHAINS 8
+
+static void
+next_part(struct job *j)
+{
+	int64_t total = blockif_size(bc) / SECTOR;
+
+	j->req.br_offset = (off_t)rnd((uint64_t)(total - PART)) * SECTOR;
+	j->req.br_resid = PART * SECTOR;
+	if (blockif_read(bc, &j->req) != 0)
+		abort();
+}
+
+/* As devices do it: under their lock, which the stopper has had. */
+static void
+part_done(struct blockif_req *req, int err)
+{
+	ends++;
+	pthread_mutex_lock(&mtx);
+	failed += err != 0;
+	if (!stopped)
+		next_part(req->br_param);
+	pthread_mutex_unlock(&mtx);
+}
+
+/* What was stopped neither ends nor writes any more. */
+static int
+parts(long count)
+{
+	struct job *j;
+	long before, i;
+	int n;
+
+	for (i = 0; i < count && failed == 0; i++) {
+		pthread_mutex_lock(&mtx);
+		stopped = false;
+		for (n = 0; n < CHAINS; n++) {
+			j = &jobs[n];
+			if (j->buf == NULL &&
+			    posix_memalign(
+				(void **)&j->buf, 4096, PART * SECTOR) != 0)
+				abort();
+			j->req.br_iov[0].iov_base = j->buf;
+			j->req.br_iov[0].iov_len = PART * SECTOR;
+			j->req.br_iovcnt = 1;
+			j->req.br_callback = part_done;
+			j->req.br_param = j;
+			next_part(j);
+		}
+		pthread_mutex_unlock(&mtx);
+		usleep((useconds_t)(i % 200));
+		pthread_mutex_lock(&mtx);
+		stopped = true;
+		pthread_mutex_unlock(&mtx);
+		for (n = 0; n < CHAINS; n++) {
+			(void)blockif_cancel(bc, &jobs[n].req);
+			memset(jobs[n].buf, 0x5a, PART * SECTOR);
+		}
+		before = ends;
+		usleep(100);
+		failed += ends != before;
+		for (n = 0; n < CHAINS; n++)
+			failed += memcmp(jobs[n].buf, jobs[n].buf + 1,
+				      PART * SECTOR - 1) != 0 ||
+			    jobs[n].buf[0] != 0x5a;
+	}
+	printf("stopped %ld, ends %ld\n", i, (long)ends);
+	return (failed != 0);
+}
+
 static double
 seconds(const struct timeval *tv)
 {
@@ -692,6 +766,7 @@ main(int argc, char **argv)
 	    : strcmp(argv[2], "stress") == 0 ? stress(atol(argv[3]))
 	    : strcmp(argv[2], "steps") == 0  ? steps(atol(argv[3]))
 	    : strcmp(argv[2], "cancel") == 0 ? cancel(atol(argv[3]))
+	    : strcmp(argv[2], "parts") == 0  ? parts(atol(argv[3]))
 	    : strcmp(argv[2], "speed") == 0
 	    ? speed(atol(argv[3]), atol(argv[4]), argv[5][0])
 	    : 2;

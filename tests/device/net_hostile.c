@@ -385,7 +385,7 @@ heads_and_tails(void)
 		reg(E1000_RDH, bad[i][0]);
 		reg(E1000_RDT, bad[i][1]);
 		reg(E1000_RCTL, 2 | 8 | 0x8000);
-		CHECK_SENT(send(wire, ram + DATA, 60, MSG_DONTWAIT));
+		CHECK_SENT(send(wire, ram, 60, MSG_DONTWAIT));
 		usleep(20000);
 		check("frames from nowhere", sent_frames - before, 0);
 		check("a head that moves", get(E1000_TDH), bad[i][0]);

@@ -333,6 +333,11 @@ blockif_zero(struct blockif_ctxt *bc, struct blockif_req *breq)
 	return (blockif_request(bc, breq, BOP_ZERO));
 }
 
+/*
+ * A callback may have started the next part of the request, which then waits
+ * or is at work with one thread while another one has not left that callback
+ * yet: all of them are waited for.
+ */
 int
 blockif_cancel(struct blockif_ctxt *bc, struct blockif_req *breq)
 {
@@ -341,17 +346,22 @@ blockif_cancel(struct blockif_ctxt *bc, struct blockif_req *breq)
 	int error;
 
 	pthread_mutex_lock(&bc->bc_mtx);
-	if (take_out(&bc->bc_pendq, breq) ||
-	    (bc->bc_uring != NULL && take_out(&bc->bc_uring->u_pendq, breq))) {
-		pthread_mutex_unlock(&bc->bc_mtx);
-		return (0);
-	}
-	bb = find_busy(bc, breq);
-	error = bb == NULL ? EINVAL : EBUSY;
-	serial = bb == NULL ? 0 : bb->bb_serial;
+	error = EINVAL;
 	bc->bc_waiting++;
-	while (bb != NULL && bb->bb_serial == serial)
-		pthread_cond_wait(&bc->bc_done, &bc->bc_mtx);
+	for (;;) {
+		if (take_out(&bc->bc_pendq, breq) ||
+		    (bc->bc_uring != NULL &&
+			take_out(&bc->bc_uring->u_pendq, breq)))
+			error = 0;
+		bb = find_busy(bc, breq);
+		if (bb == NULL)
+			break;
+		if (error == EINVAL)
+			error = EBUSY;
+		serial = bb->bb_serial;
+		while (bb->bb_serial == serial)
+			pthread_cond_wait(&bc->bc_done, &bc->bc_mtx);
+	}
 	bc->bc_waiting--;
 	pthread_mutex_unlock(&bc->bc_mtx);
 	return (error);
