@@ -229,16 +229,75 @@ refused(const char *what)
 static void
 one(uint64_t addr, uint32_t len, uint16_t flags, const char *what)
 {
-	struct packed_desc chain = { addr, len, 3, flags };
+	struct packed_desc chain = { addr, len, 1, flags };
 
 	push(&chain, 1);
 	refused(what);
 }
 
+/* A good read, as a chain or as a table. */
+static void
+three(struct packed_desc *t)
+{
+	*(uint32_t *)gpa(HDR(1)) = 0;
+	*((uint64_t *)gpa(HDR(1)) + 1) = 16;
+	t[0] = (struct packed_desc) { HDR(1), 16, 1, N };
+	t[1] = (struct packed_desc) { BUF(1), 512, 1, N | W };
+	t[2] = (struct packed_desc) { STATUS(1), 1, 1, W };
+}
+
+/* But for what is wrong with it, each would be done. */
+static void
+bad_tables(void)
+{
+	struct packed_desc chain[2], *table = gpa(TABLE);
+	int count[2] = { 0, 1 }, i;
+
+	three(table);
+	one(TABLE, 49, I, "an odd indirect");
+	three(table);
+	one(TABLE, 47, I, "an odd indirect");
+	three(table);
+	one(TABLE, 48, I | N, "an indirect with a next");
+	one(TABLE, 0, I, "an empty indirect");
+	one(TABLE, 0x7ffffff0, I, "a huge indirect");
+	one(~15UL, 16, I, "an indirect at the end of the world");
+	three(table);
+	table[1].flags |= I;
+	one(TABLE, 48, I, "an indirect inside an indirect");
+	table[0] = (struct packed_desc) { TABLE + 16, 16, 0, I };
+	one(TABLE, 16, I, "an indirect inside an indirect");
+	for (i = 512; i <= 513; i++) {
+		memset(table, 0, 513 * sizeof(*table));
+		three(table);
+		if (i == 513) {
+			one(TABLE, 513 * 16, I, "an indirect of 513");
+			break;
+		}
+		chain[0] = (struct packed_desc) { TABLE, 512 * 16, 1, I };
+		push(chain, 1);
+		drv_kick(d, 0);
+		CHECK(next_done(count) == 1);
+	}
+	memset(table, 0, 160);
+	one(TABLE, 10 * 16, I, "ten buffers of nothing");
+	three(table);
+	chain[0] = table[0];
+	chain[1] = (struct packed_desc) { TABLE + 16, 32, 1, I };
+	push(chain, 2);
+	refused("an indirect in a chain");
+}
+
 static void
 bad_chains(void)
 {
-	struct packed_desc chain[200], *table = gpa(TABLE);
+	static const struct {
+		uint64_t addr;
+		uint32_t len;
+	} nowhere[] = { { ~0UL, 512 }, { LOW_SIZE - 8, 512 },
+		{ BUF(0), 0xffffffff }, { HIGH_BASE + HIGH_SIZE, 512 } };
+	struct packed_desc chain[200];
+	size_t k;
 	int i;
 
 	start();
@@ -246,30 +305,90 @@ bad_chains(void)
 		chain[i] = (struct packed_desc) { BUF(0), 512, 1, N };
 	push(chain, d->qsize);
 	refused("a chain around the ring");
-	table[0] = (struct packed_desc) { TABLE + 16, 16, 0, I };
-	one(TABLE, 16, I, "an indirect inside an indirect");
-	one(TABLE, 0, I, "an empty indirect");
-	one(TABLE, 17, I, "an odd indirect");
-	one(TABLE, 16, I | N, "an indirect with a next");
-	one(TABLE, 0x7ffffff0, I, "a huge indirect");
-	one(~15UL, 16, I, "an indirect at the end of the world");
-	for (i = 0; i < 600; i++)
-		table[i] = (struct packed_desc) { BUF(0), 0, 0, 0 };
-	one(TABLE, 600 * 16, I, "an indirect of 600");
-	one(TABLE, 10 * 16, I, "ten buffers of nothing");
+	/* Of nothing: it fills no vector, and would not end. */
+	for (i = 0; i < 200; i++)
+		chain[i].len = 0;
+	push(chain, d->qsize);
+	refused("a chain of nothing around the ring");
+	bad_tables();
 	one(BUF(0), 0, 0, "a buffer of nothing");
-	one(~0UL, 512, W, "a buffer nowhere");
-	one(LOW_SIZE - 8, 512, W, "a buffer beyond the memory");
-	one(BUF(0), 0xffffffff, W, "a buffer of 4 GB");
 	one(HDR(0), 16, 0, "a request without a status");
-	chain[0] = (struct packed_desc) { STATUS(0), 1, 0, W | N };
-	chain[1] = (struct packed_desc) { HDR(0), 16, 0, 0 };
-	push(chain, 2);
+	for (k = 0; k < sizeof(nowhere) / sizeof(nowhere[0]); k++) {
+		three(chain);
+		chain[1].addr = nowhere[k].addr;
+		chain[1].len = nowhere[k].len;
+		push(chain, 3);
+		refused("a buffer nowhere");
+	}
+	/* Out of order, with all that a request needs. */
+	three(chain);
+	chain[0].len = 8;
+	chain[1] = (struct packed_desc) { STATUS(1), 1, 1, N | W };
+	chain[2] = (struct packed_desc) { HDR(1) + 8, 8, 1, 0 };
+	push(chain, 3);
 	refused("readable after writable");
-	chain[0] = (struct packed_desc) { HDR(0), 16, 0, N };
-	chain[1] = (struct packed_desc) { TABLE, 16, 0, I };
-	push(chain, 2);
-	refused("an indirect in a chain");
+}
+
+/* Rings that are not aligned, or nowhere. */
+static void
+bad_rings(void)
+{
+	const uint64_t home[3] = { RING(0), RING(0) + 2048, RING(0) + 0x1000 };
+	static const uint64_t far[] = { LOW_SIZE, ~15UL,
+		HIGH_BASE + HIGH_SIZE };
+	uint64_t a;
+	int i, j, k;
+
+	for (i = 0; i < 3; i++) {
+		for (j = 0; j < 4; j++) {
+			drv_enter(d, ~0UL);
+			bar_out(d->pi, 4, 22, 2, 0);
+			for (k = 0; k < 3; k++) {
+				a = home[k];
+				if (k == i)
+					a = j == 3 ? a + 2 : far[j];
+				bar_out(d->pi, 4, 32 + (uint64_t)k * 8, 4,
+				    (uint32_t)a);
+				bar_out(d->pi, 4, 36 + (uint64_t)k * 8, 4,
+				    (uint32_t)(a >> 32));
+			}
+			bar_out(d->pi, 4, 28, 2, 1);
+			CHECK(
+			    (drv_status(d) & VIRTIO_CONFIG_S_NEEDS_RESET) != 0);
+			drv_kick(d, 0);
+		}
+	}
+}
+
+/*
+ * The ring made available once more while the device has all of it.  How
+ * many are over by then is chance; none may be done twice.
+ */
+static void
+more_than_the_ring(const char *image)
+{
+	struct packed_desc *t;
+	uint64_t at;
+	int fd, i, j;
+
+	fd = open(image, O_RDWR);
+	CHECK(fd >= 0);
+	for (i = 0; i < 20; i++) {
+		start();
+		CHECK(fsync(fd) == 0);
+		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+		for (j = 0; j < 2 * d->qsize; j++) {
+			at = TABLE + (uint64_t)(j % 128) * 48;
+			t = gpa(at);
+			three(t);
+			t[1].len = 0x4000;
+			push(&(struct packed_desc) { at, 48, 1, I }, 1);
+			if (j % d->qsize == d->qsize - 1)
+				drv_kick(d, 0);
+		}
+	}
+	close(fd);
+	start();
 }
 
 /* Flags of another lap are no chains; wild wishes only cost interrupts. */
@@ -357,6 +476,44 @@ flipper(void *arg)
 	return (NULL);
 }
 
+/* Another processor turns the length of the status between 1 and 4 GB. */
+static void *
+length_flipper(void *arg)
+{
+	uint32_t len = 1;
+	int i;
+
+	while (flipping) {
+		for (i = 2; i < 128; i += 3)
+			__atomic_store_n(&ring(i)->len, len, __ATOMIC_RELAXED);
+		len = len == 1 ? 0xfffffff0u : 1;
+	}
+	return (NULL);
+}
+
+/* What was checked is what is used. */
+static void
+lengths_that_change(void)
+{
+	struct packed_desc chain[3];
+	pthread_t thread;
+	int i;
+
+	start();
+	flipping = true;
+	CHECK(pthread_create(&thread, NULL, length_flipper, NULL) == 0);
+	for (i = 0; i < 4000; i++) {
+		three(chain);
+		push(chain, 3);
+		drv_kick(d, 0);
+		/* A lap has no 128 in threes: begin anew. */
+		if (pos > 122 || (drv_status(d) & 0x40) != 0)
+			start();
+	}
+	flipping = false;
+	pthread_join(thread, NULL);
+}
+
 static void
 attack(int milliseconds)
 {
@@ -394,6 +551,7 @@ main(int argc, char **argv)
 	int fd, i;
 
 	CHECK(argc == 3);
+	alarm(120); /* what does not end has failed */
 	snprintf(image, sizeof(image), "%s/disk.img", argv[1]);
 	fd = open(image, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	for (i = 0; i < DISK_SECTORS; i++) {
@@ -412,7 +570,10 @@ main(int argc, char **argv)
 	laps();
 	write_zeroes();
 	bad_chains();
+	bad_rings();
 	wrong_laps();
+	more_than_the_ring(image);
+	lengths_that_change();
 	interrupts();
 	attack(atoi(argv[2]));
 	fake_destroy(d->pi);

@@ -211,6 +211,31 @@ ctrl(int q, uint8_t class, uint8_t cmd, const void *data, uint32_t len)
 
 /* ---- receiving ---- */
 
+/* Buffers of a byte, more than there is room to remember: the queue stops. */
+static void
+tiny_buffers(void)
+{
+	struct vring_desc *t = gpa(CMD);
+	uint8_t junk[8];
+	int i;
+
+	drv_start(d, ~MQ, 3);
+	frame(0, mac, -1, 60000);
+	for (i = 0; i < 200; i++)
+		t[i] = (struct vring_desc) { BUF + (uint64_t)i, 1,
+			(uint16_t)(W | (i < 199 ? N : 0)), (uint16_t)(i + 1) };
+	for (i = 0; i < 20; i++) {
+		drv_set(d, 0, i, CMD, 200 * 16, VRING_DESC_F_INDIRECT, 0);
+		drv_push(d, 0, (uint16_t)i);
+	}
+	drv_kick(d, 0);
+	for (i = 0; i < 4000 && (drv_status(d) & 0x40) == 0; i++)
+		usleep(1000);
+	CHECK((drv_status(d) & 0x40) != 0);
+	drv_reset(d);
+	(void)!recv(ends[0], junk, sizeof(junk), MSG_DONTWAIT);
+}
+
 static void
 sizes_of_buffers(void)
 {
@@ -256,6 +281,21 @@ sizes_of_buffers(void)
 	frame(0, mac, -1, 300);
 	frame(0, mac, -1, 100);
 	CHECK(drv_wait(d, 0) == (d->modern ? 112 : 110));
+	tiny_buffers();
+	/* A buffer of which half is nowhere gets nothing. */
+	drv_start(d, ~MQ, 3);
+	memset(gpa(BUF), 0xcc, 200);
+	drv_set(d, 0, 0, BUF, 100, N | W, 1);
+	drv_set(d, 0, 1, LOW_SIZE, 2000, W, 0);
+	drv_push(d, 0, 0);
+	drv_kick(d, 0);
+	frame(0, mac, -1, 80);
+	for (i = 0; i < 2000 && (drv_status(d) & 0x40) == 0; i++)
+		usleep(1000);
+	drv_reset(d);
+	CHECK(((uint8_t *)gpa(BUF))[0] == 0xcc);
+	CHECK(((uint8_t *)gpa(BUF))[99] == 0xcc);
+	(void)!recv(ends[0], junk, sizeof(junk), MSG_DONTWAIT);
 	/* Not writable: the queue is broken until a reset. */
 	drv_start(d, ~MQ, 3);
 	drv_set(d, 0, 0, BUF, 2000, 0, 0);
@@ -523,6 +563,7 @@ main(int argc, char **argv)
 	int modern;
 
 	CHECK(argc == 2);
+	alarm(60 + 4 * (unsigned int)atoi(argv[1])); /* it ends, or failed */
 	fake_init();
 	CHECK(mevent_init() == 0 && mevent_start() == 0);
 	for (modern = 0; modern <= 1; modern++) {
