@@ -228,6 +228,17 @@ ROW(F04_fw_cfg)
 
 static const char *const plain[] = { "-s 0,hostbridge", "-s 31,lpc", NULL };
 
+/* Bytes that wait in the controller and its devices; they are gone then. */
+static int
+fetched(void)
+{
+	int n;
+
+	for (n = 0; n < 1000 && (pio_in(0x64, 1) & 1) != 0; n++)
+		(void)pio_in(0x60, 1);
+	return (n);
+}
+
 ROW(F02_ps2)
 {
 	int i, j;
@@ -251,6 +262,16 @@ ROW(F02_ps2)
 	}
 	for (i = 0; i < 4000; i++)
 		(void)pio_in(0x60, 1);
+	/* Answers that nobody fetches: as many as a queue holds, then none. */
+	for (i = 0; i < 100; i++)
+		pio_out(0x60, 1, 0xee);
+	CHECK((j = fetched()) > 0 && j <= 20);
+	for (i = 0; i < 100; i++) {
+		pio_out(0x64, 1, 0xd4);
+		pio_out(0x60, 1, 0xeb);
+	}
+	CHECK((j = fetched()) > 0 && j <= 20);
+	CHECK(fetched() == 0);
 	/* The self-test still answers. */
 	pio_out(0x64, 1, 0xaa);
 	for (i = 0; i < 100 && (pio_in(0x64, 1) & 1) == 0; i++)
@@ -377,6 +398,13 @@ uart(void)
 	for (i = 0; (pio_in(0x3fd, 1) & 1) != 0; i++)
 		(void)pio_in(0x3f8, 1);
 	CHECK(i > 0 && i <= 16);
+	/* More than there is cannot be taken. */
+	for (i = 0; i < 100; i++)
+		(void)pio_in(0x3f8, 1);
+	CHECK((pio_in(0x3fd, 1) & 1) == 0);
+	pio_out(0x3f8, 1, 0x77);
+	CHECK((pio_in(0x3fd, 1) & 1) != 0 && pio_in(0x3f8, 1) == 0x77);
+	CHECK((pio_in(0x3fd, 1) & 1) == 0);
 }
 
 ROW(F03_clocks_and_uart)

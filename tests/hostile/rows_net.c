@@ -86,6 +86,16 @@ ROW(E03_rx_big)
 	CHECK(head_after(8) == 8);
 	for (off = 8 * 2048; off < 64 * 2048; off += 2048)
 		CHECK(ram_get(BUFS + off, 8) == 0xccccccccccccccccUL);
+	/* Not into descriptors that the driver has not given: it waits. */
+	e1000_on(RCTL_LPE);
+	reg_write(0, RDBAL + 0x18, 3);
+	memset(ram(BUFS, 64 * 2048), 0xcc, 64 * 2048);
+	inject(16000);
+	usleep(50000);
+	CHECK(reg_read(0, RDBAL + 0x10) == 0);
+	CHECK(ram_get(BUFS, 8) == 0xccccccccccccccccUL);
+	reg_write(0, RDBAL + 0x18, 63);
+	CHECK(head_after(8) == 8);
 	machine_down();
 }
 
@@ -103,6 +113,8 @@ ROW(E04_loopback)
 	for (i = 0; i < 3000 && reg_read(0, TDBAL + 0x10) != 40; i++)
 		usleep(1000);
 	CHECK(reg_read(0, TDBAL + 0x10) == 40);
+	inject(60); /* nor does one come from the wire */
+	usleep(20000);
 	CHECK(reg_read(0, RDBAL + 0x10) == 0); /* none came back */
 	/* Its own registers as ring and as buffer. */
 	e1000_on(0);
