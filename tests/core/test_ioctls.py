@@ -98,7 +98,9 @@ def test_random_ioctls(
             # Segments that the flood made are descriptors, vCPUs are memory
             # (64 of them, once); all else is a leak.
             assert _fds(owner.pid) < before + 40
-            assert _memory(owner.pid) < memory + (96 << 10)
+            if "libasan" not in os.environ.get("LD_PRELOAD", ""):
+                # (It keeps what was freed.)
+                assert _memory(owner.pid) < memory + (96 << 10)
             try:
                 vm.suspend(SuspendHow.POWEROFF)
             except VMError:
