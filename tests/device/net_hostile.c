@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -363,6 +365,21 @@ good_descs(uint32_t at)
 	}
 }
 
+/* A card that is off drops what comes; wait until it has. */
+static void
+wire_is_empty(void)
+{
+	int i, left = 1;
+
+	for (i = 0; i < 5000 && left != 0; i++) {
+		if (ioctl(wire, SIOCOUTQ, &left) != 0)
+			exit(1);
+		usleep(1000);
+	}
+	check("frames on the wire", (unsigned long)left, 0);
+	(void)get(E1000_RDH); /* and the last one is forgotten */
+}
+
 /* E01 head_tail: outside of the ring nothing moves, on either side. */
 static void
 heads_and_tails(void)
@@ -393,6 +410,7 @@ heads_and_tails(void)
 		check("a frame to nowhere", ram[RX_RING + 12], 0x5a);
 		check("a buffer behind the ring", ram[RX_RING + 128], 0x5a);
 		reg(E1000_RCTL, 0);
+		wire_is_empty();
 	}
 	/* A frame that the ring can never hold is lost; the next one is not. */
 	reg(E1000_RDH, 0);
