@@ -22,6 +22,7 @@
 #define SEC_VCPU 0x103 /* announces a vCPU */
 
 #define MSR_APICBASE 0x1b
+#define MSR_PAT 0x277
 #define MSR_TSC_DEADLINE 0x6e0
 
 struct section {
@@ -198,9 +199,9 @@ msrs_read(struct vcpu *vcpu, struct fields *fs)
 		if (ops->getmsr(vcpu->cookie, backend_msrs[i], &val) == 0)
 			put(fs, backend_msrs[i], val);
 	for (int i = 0; vmm_core_msr_list(i, &msr) == 0; i++) {
-		/* Where the processor keeps it, its word counts. */
-		if (ops->getmsr(vcpu->cookie, msr, &val) == 0 ||
-		    vmm_rdmsr(vcpu, msr, &val) == 0)
+		/* KVM has some of the same names, which no guest reaches. */
+		if (vmm_rdmsr(vcpu, msr, &val) == 0 ||
+		    ops->getmsr(vcpu->cookie, msr, &val) == 0)
 			put(fs, msr, val);
 	}
 	return (0);
@@ -211,13 +212,16 @@ msr_write(struct vcpu *vcpu, const struct field *f)
 {
 	const struct vmm_ops *ops = vcpu->vm->ops;
 	uint32_t msr;
+	int error;
 
 	for (int i = 0; vmm_core_msr_list(i, &msr) == 0; i++) {
 		if (msr != f->ident)
 			continue;
-		/* A machine of another kind may lack it altogether. */
-		if (ops->setmsr(vcpu->cookie, msr, f->value) != 0)
-			(void)vmm_wrmsr(vcpu, msr, f->value);
+		/* A machine of another kind may lack it altogether; the PAT
+		 * counts where guest pages are translated, too. */
+		error = vmm_wrmsr(vcpu, msr, f->value);
+		if (error == ENOENT || (error == 0 && msr == MSR_PAT))
+			(void)ops->setmsr(vcpu->cookie, msr, f->value);
 		return (0);
 	}
 	return (ops->setmsr(vcpu->cookie, f->ident, f->value));

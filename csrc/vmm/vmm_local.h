@@ -251,6 +251,9 @@ int vmm_stat_count(struct vm *vm);
 int vmm_stat_desc(struct vm *vm, int index, char *buf, size_t size);
 int vmm_stat_copy(struct vcpu *vcpu, int index, int n, uint64_t *vals);
 
+/* x86_cpuid.c: the width of the guest's physical addresses. */
+unsigned int x86_phys_bits(struct vcpu *vcpu);
+
 /* x86_topo.c */
 void x86_topo_leaf1(struct vcpu *vcpu, uint32_t *ebx, uint32_t *edx);
 void x86_topo_leaf4(struct vcpu *vcpu, uint32_t subleaf, uint32_t r4[4]);

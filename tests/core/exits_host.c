@@ -21,6 +21,12 @@ vcpu_id(struct vcpu *vcpu)
 	return (3);
 }
 
+bool
+vm_amd_guests(struct vmctx *ctx)
+{
+	return (false);
+}
+
 int
 vm_get_register(struct vcpu *vcpu, int reg, uint64_t *val)
 {
