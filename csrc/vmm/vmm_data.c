@@ -22,7 +22,6 @@
 #define SEC_VCPU 0x103 /* announces a vCPU */
 
 #define MSR_APICBASE 0x1b
-#define MSR_PAT 0x277
 #define MSR_TSC_DEADLINE 0x6e0
 
 struct section {
@@ -199,9 +198,7 @@ msrs_read(struct vcpu *vcpu, struct fields *fs)
 		if (ops->getmsr(vcpu->cookie, backend_msrs[i], &val) == 0)
 			put(fs, backend_msrs[i], val);
 	for (int i = 0; vmm_core_msr_list(i, &msr) == 0; i++) {
-		/* KVM has some of the same names, which no guest reaches. */
-		if (vmm_rdmsr(vcpu, msr, &val) == 0 ||
-		    ops->getmsr(vcpu->cookie, msr, &val) == 0)
+		if (vmm_get_msr(vcpu, msr, &val) == 0)
 			put(fs, msr, val);
 	}
 	return (0);
@@ -210,21 +207,16 @@ msrs_read(struct vcpu *vcpu, struct fields *fs)
 static int
 msr_write(struct vcpu *vcpu, const struct field *f)
 {
-	const struct vmm_ops *ops = vcpu->vm->ops;
 	uint32_t msr;
-	int error;
 
 	for (int i = 0; vmm_core_msr_list(i, &msr) == 0; i++) {
 		if (msr != f->ident)
 			continue;
-		/* A machine of another kind may lack it altogether; the PAT
-		 * counts where guest pages are translated, too. */
-		error = vmm_wrmsr(vcpu, msr, f->value);
-		if (error == ENOENT || (error == 0 && msr == MSR_PAT))
-			(void)ops->setmsr(vcpu->cookie, msr, f->value);
+		/* A machine of another kind may lack it altogether. */
+		(void)vmm_set_msr(vcpu, msr, f->value);
 		return (0);
 	}
-	return (ops->setmsr(vcpu->cookie, f->ident, f->value));
+	return (vcpu->vm->ops->setmsr(vcpu->cookie, f->ident, f->value));
 }
 
 static int

@@ -233,6 +233,9 @@ int vmm_attach_memseg(struct vm *vm, int segid, size_t len, const char *name);
 
 /* vmm_msr.c */
 void vmm_msr_reset(struct vcpu *vcpu, bool init);
+/* For others than the guest: 0, ENOENT, or EINVAL for a value not taken. */
+int vmm_get_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *val);
+int vmm_set_msr(struct vcpu *vcpu, uint32_t msr, uint64_t val);
 int vmm_core_msr_list(int idx, uint32_t *msr); /* ENOENT at the end */
 
 /* vmm_timer.c */

@@ -312,3 +312,33 @@ vmm_wrmsr(struct vcpu *vcpu, uint32_t msr, uint64_t val)
 		return (wrmsr_state(vcpu, msr, val));
 	}
 }
+
+/* A processor may have its own of the core's, which no guest reaches. */
+int
+vmm_get_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *val)
+{
+	int error;
+
+	error = vmm_rdmsr(vcpu, msr, val);
+	return (error != ENOENT
+		? error
+		: vcpu->vm->ops->getmsr(vcpu->cookie, msr, val));
+}
+
+int
+vmm_set_msr(struct vcpu *vcpu, uint32_t msr, uint64_t val)
+{
+	const struct vmm_ops *ops = vcpu->vm->ops;
+	uint64_t old;
+	int error;
+
+	if (vmm_rdmsr(vcpu, msr, &old) == ENOENT) {
+		error = ops->setmsr(vcpu->cookie, msr, val);
+		return (error == 0 ? 0 : vmm_wrmsr(vcpu, msr, val));
+	}
+	error = vmm_wrmsr(vcpu, msr, val);
+	/* The PAT counts where a processor walks page tables, too. */
+	if (error == 0 && msr == MSR_PAT)
+		(void)ops->setmsr(vcpu->cookie, msr, val);
+	return (error == ENOENT ? EINVAL : error);
+}
