@@ -5,10 +5,9 @@
  *
  *	0	1: the rows are executed in flat 32-bit mode, else in long mode
  *	4	how many other processors are started first
- *	64	rows of 64 bytes: operation and two or three operands; EAX,
+ *	64	rows of 48 bytes: operation and up to three operands; EAX,
  *		EBX, ECX and EDX behind it; vector (-1: none), error code,
- *		and whether the exception was the instruction's own; at 48 the
- *		descriptor of INVPCID
+ *		and whether the exception was the instruction's own
  *
  * Each other processor goes through the leaves listed at 0x8800 (leaf and
  * subleaf, -1 ends the list) in real mode, and writes 16 bytes for each at
@@ -19,7 +18,7 @@
 #include "kvm.inc"
 	NAME cpuid_msrs
 	.set TABLE, 0x200000
-	.set ROW, 64
+	.set ROW, 48
 	.set TRAMPOLINE, 0x8000
 	.set LEAVES, 0x8800
 	.set RESULTS, 0x1000		/* a segment */
@@ -31,7 +30,6 @@
 	.set XSETBV, 5
 	.set RDTSC, 6
 	.set RDTSCP, 7
-	.set INVPCID, 8
 
 	.text
 	.code16
@@ -106,7 +104,6 @@ ap16_end:
 	OPERATION RDTSCP, \w, \at, rdtscp
 	xchgl %eax, %ecx
 	OPERATION CPUID, \w, \at, cpuid
-	OPERATION INVPCID, \w, \at, invpcid 48(%edi), %\reg
 	mov %cr4, %\reg
 	orl 4(%edi), %eax
 	notl %ecx
