@@ -192,7 +192,7 @@ leaf_features(const struct cpuid_ctx *cc, uint32_t r4[4])
 		r4[2] |= C1_OSXSAVE;
 }
 
-/* INVPCID is offered beside PCID only, as on every processor. */
+/* INVPCID is offered beside PCID only: a host's kernel may do without. */
 static void
 invpcid_needs_pcid(const struct cpuid_ctx *cc, uint32_t r4[4])
 {
@@ -222,7 +222,6 @@ leaf_extfeatures(const struct cpuid_ctx *cc, uint32_t sub, uint32_t r4[4])
 	r4[2] = C7_ALLOWED;
 	r4[3] = D7_ALLOWED;
 	mask(cc, 7, 0, r4);
-	invpcid_needs_pcid(cc, r4);
 	/* MSRs that the core keeps (vmm_msr.c): nothing leaks from a
 	 * processor without speculation, and guests need not work around. */
 	r4[3] |= D7_ARCH_CAP | D7_IBRS | D7_STIBP | D7_SSBD;

@@ -12,7 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from support.probeguest import Probe, Regs, cpuid, cr4, host_cpuid, wrmsr, xsetbv
+from support.probeguest import (
+    NO_FAULT,
+    UD,
+    Probe,
+    Regs,
+    cpuid,
+    cr4,
+    host_cpuid,
+    invpcid,
+    wrmsr,
+    xsetbv,
+)
 from support.tools import interprets
 
 APICBASE, EXTD = 0x1B, 0xFEE00C00
@@ -540,6 +551,12 @@ def _check_amd(leaf: dict[tuple[int, int], Regs], number: int, shape: Topology) 
     who = leaf[0x8000001E, 0]
     core = number // shape.threads & 0xFF
     assert who == Regs(number, (shape.threads - 1) << 8 | core, 0, 0)
+
+
+def test_invpcid_is_there_if_it_is_offered(vm_dir: Path, backend: str) -> None:
+    leaf, did = Probe([cpuid(7), invpcid()]).run(vm_dir, backend).did
+    offered = leaf.regs.ebx >> B7["INVPCID"] & 1
+    assert did.vector == (NO_FAULT if offered else UD)
 
 
 def test_same_in_32_bit_mode(vm_dir: Path, seen: Seen) -> None:

@@ -30,6 +30,7 @@
 	.set XSETBV, 5
 	.set RDTSC, 6
 	.set RDTSCP, 7
+	.set INVPCID, 8			/* all contexts */
 
 	.text
 	.code16
@@ -104,6 +105,7 @@ ap16_end:
 	OPERATION RDTSCP, \w, \at, rdtscp
 	xchgl %eax, %ecx
 	OPERATION CPUID, \w, \at, cpuid
+	OPERATION INVPCID, \w, \at, invpcid 16(%edi), %\reg
 	mov %cr4, %\reg
 	orl 4(%edi), %eax
 	notl %ecx

@@ -22,6 +22,7 @@ ROW = 48
 LEAVES = 0x8800
 RESULTS = 0x10000
 NO_FAULT = 0xFFFFFFFF
+UD = 6
 GP = 13
 
 
@@ -35,6 +36,7 @@ class Op(IntEnum):
     XSETBV = 5
     RDTSC = 6
     RDTSCP = 7
+    INVPCID = 8
 
 
 class Regs(NamedTuple):
@@ -112,6 +114,11 @@ def rdtsc() -> Step:
 def rdtscp() -> Step:
     """Return a row of RDTSCP, which gives TSC_AUX in ECX."""
     return Step(Op.RDTSCP, 0)
+
+
+def invpcid() -> Step:
+    """Return a row that invalidates all contexts by INVPCID."""
+    return Step(Op.INVPCID, 2)
 
 
 @dataclass
