@@ -88,7 +88,7 @@ vmexit_rdmsr(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
 	uint64_t val;
 
 	val = 0;
-	if (emulate_rdmsr(vcpu, vme->u.msr.code, &val) != 0) {
+	if (emulate_rdmsr(ctx, vme->u.msr.code, &val) != 0) {
 		if (strictmsr || verbosemsr)
 			GUEST_LOG("rdmsr to register 0x%x on vcpu %d",
 			    vme->u.msr.code, vcpu_id(vcpu));
@@ -107,7 +107,7 @@ static int
 vmexit_wrmsr(struct vmctx *ctx, struct vcpu *vcpu, const struct vm_exit *vme,
     struct vm_entry *next)
 {
-	if (emulate_wrmsr(vcpu, vme->u.msr.code, vme->u.msr.wval) != 0) {
+	if (emulate_wrmsr(ctx, vme->u.msr.code) != 0) {
 		if (strictmsr || verbosemsr)
 			GUEST_LOG("wrmsr to register 0x%x(0x%" PRIx64
 				  ") on vcpu %d",

@@ -39,6 +39,9 @@ int vlapic_msr_read(struct vlapic *vlapic, uint32_t msr, uint64_t *val);
 int vlapic_msr_write(struct vlapic *vlapic, uint32_t msr, uint64_t val);
 uint64_t vlapic_get_apicbase(struct vlapic *vlapic);
 int vlapic_set_apicbase(struct vlapic *vlapic, uint64_t val); /* EINVAL #GP */
+/* The checks alone, for a local APIC of another's; bits that are fixed are
+ * put right in *newval. */
+int vlapic_check_apicbase(struct vcpu *vcpu, uint64_t old, uint64_t *newval);
 bool vlapic_enabled(struct vlapic *vlapic); /* base bit and SVR bit */
 
 /* Highest deliverable vector above PPR, or false. */

@@ -27,7 +27,7 @@ int vmexit_dispatch(struct vmctx *ctx, struct vcpu *vcpu,
 
 /* ---- xmsr.c: MSRs that the vmm passes up ---- */
 /* 0, or -1: unknown. */
-int emulate_rdmsr(struct vcpu *vcpu, uint32_t num, uint64_t *val);
-int emulate_wrmsr(struct vcpu *vcpu, uint32_t num, uint64_t val);
+int emulate_rdmsr(struct vmctx *ctx, uint32_t num, uint64_t *val);
+int emulate_wrmsr(struct vmctx *ctx, uint32_t num);
 
 #endif

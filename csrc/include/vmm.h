@@ -368,6 +368,8 @@ int vmm_wrmsr(struct vcpu *vcpu, uint32_t msr, uint64_t val);
  * Features are cut to what the backend's mask allows. */
 struct vmm_cpuid_policy; /* opaque; per VM */
 bool x86_host_is_amd(void);
+/* What leaf 0 says to the VM's guests, with a NUL behind it. */
+void x86_cpuid_vendor(struct vm *vm, char vendor[13]);
 void x86_emulate_cpuid(struct vcpu *vcpu, uint32_t *eax, uint32_t *ebx,
     uint32_t *ecx, uint32_t *edx);
 

@@ -315,6 +315,7 @@ struct vm_dirty_range {
 
 struct vm_backend {
 	char name[16];
+	char vendor[16]; /* of the processors that guests see */
 };
 
 /* What a list of VMs shows of each. */

@@ -67,6 +67,8 @@ int vm_keep(struct vmctx *ctx);
 /* Ours: true when this process owns the VM; the backend's name. */
 bool vm_is_owner(struct vmctx *ctx);
 const char *vm_get_backend(struct vmctx *ctx);
+/* Ours: whether the processors that its guests see are AMD's or Hygon's. */
+bool vm_amd_guests(struct vmctx *ctx);
 /* Ours: one sentence on why the last vm_open*() or vm_create() of this
  * thread failed, "" when errno says it all. */
 const char *vm_open_error(void);

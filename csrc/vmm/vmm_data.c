@@ -198,9 +198,7 @@ msrs_read(struct vcpu *vcpu, struct fields *fs)
 		if (ops->getmsr(vcpu->cookie, backend_msrs[i], &val) == 0)
 			put(fs, backend_msrs[i], val);
 	for (int i = 0; vmm_core_msr_list(i, &msr) == 0; i++) {
-		/* Where the processor keeps it, its word counts. */
-		if (ops->getmsr(vcpu->cookie, msr, &val) == 0 ||
-		    vmm_rdmsr(vcpu, msr, &val) == 0)
+		if (vmm_get_msr(vcpu, msr, &val) == 0)
 			put(fs, msr, val);
 	}
 	return (0);
@@ -209,18 +207,16 @@ msrs_read(struct vcpu *vcpu, struct fields *fs)
 static int
 msr_write(struct vcpu *vcpu, const struct field *f)
 {
-	const struct vmm_ops *ops = vcpu->vm->ops;
 	uint32_t msr;
 
 	for (int i = 0; vmm_core_msr_list(i, &msr) == 0; i++) {
 		if (msr != f->ident)
 			continue;
 		/* A machine of another kind may lack it altogether. */
-		if (ops->setmsr(vcpu->cookie, msr, f->value) != 0)
-			(void)vmm_wrmsr(vcpu, msr, f->value);
+		(void)vmm_set_msr(vcpu, msr, f->value);
 		return (0);
 	}
-	return (ops->setmsr(vcpu->cookie, f->ident, f->value));
+	return (vcpu->vm->ops->setmsr(vcpu->cookie, f->ident, f->value));
 }
 
 static int

@@ -461,8 +461,9 @@ ioc_get_backend(struct vm *vm, void *arg)
 {
 	struct vm_backend *a = arg;
 
-	memset(a->name, 0, sizeof(a->name));
+	memset(a, 0, sizeof(*a));
 	strncpy(a->name, vm->ops->name, sizeof(a->name) - 1);
+	x86_cpuid_vendor(vm, a->vendor);
 	return (0);
 }
 

@@ -81,27 +81,18 @@ int
 ioc_get_msr(struct vm *vm, void *arg)
 {
 	struct vm_register *a = arg;
-	struct vcpu *vcpu = vmm_vcpu(vm, a->vcpuid);
-	int error;
 
-	/* The processor may keep one that the core could, too. */
-	error = vm->ops->getmsr(vcpu->cookie, (uint32_t)a->regnum, &a->regval);
-	if (error != 0)
-		error = vmm_rdmsr(vcpu, (uint32_t)a->regnum, &a->regval);
-	return (error);
+	return (vmm_get_msr(
+	    vmm_vcpu(vm, a->vcpuid), (uint32_t)a->regnum, &a->regval));
 }
 
 int
 ioc_set_msr(struct vm *vm, void *arg)
 {
 	struct vm_register *a = arg;
-	struct vcpu *vcpu = vmm_vcpu(vm, a->vcpuid);
-	int error;
 
-	error = vm->ops->setmsr(vcpu->cookie, (uint32_t)a->regnum, a->regval);
-	if (error != 0)
-		error = vmm_wrmsr(vcpu, (uint32_t)a->regnum, a->regval);
-	return (error);
+	return (vmm_set_msr(
+	    vmm_vcpu(vm, a->vcpuid), (uint32_t)a->regnum, a->regval));
 }
 
 int

@@ -233,6 +233,9 @@ int vmm_attach_memseg(struct vm *vm, int segid, size_t len, const char *name);
 
 /* vmm_msr.c */
 void vmm_msr_reset(struct vcpu *vcpu, bool init);
+/* For others than the guest: 0, ENOENT, or EINVAL for a value not taken. */
+int vmm_get_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *val);
+int vmm_set_msr(struct vcpu *vcpu, uint32_t msr, uint64_t val);
 int vmm_core_msr_list(int idx, uint32_t *msr); /* ENOENT at the end */
 
 /* vmm_timer.c */
@@ -250,6 +253,9 @@ void vmm_stat_init(void);
 int vmm_stat_count(struct vm *vm);
 int vmm_stat_desc(struct vm *vm, int index, char *buf, size_t size);
 int vmm_stat_copy(struct vcpu *vcpu, int index, int n, uint64_t *vals);
+
+/* x86_cpuid.c: the width of the guest's physical addresses. */
+unsigned int x86_phys_bits(struct vcpu *vcpu);
 
 /* x86_topo.c */
 void x86_topo_leaf1(struct vcpu *vcpu, uint32_t *ebx, uint32_t *edx);

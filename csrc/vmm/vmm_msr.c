@@ -1,7 +1,8 @@
 /*
  * MSRs that the core keeps for every processor: APIC base and x2APIC, MTRRs
- * and PAT, machine checks (none), and constants that systems probe for.
- * Others are the processor's own, or go to user space.
+ * and PAT, machine checks (none), and the clock ratios that systems probe for.
+ * Others are the processor's own, or go to user space: whoever answers ENOENT
+ * leaves it to x86.strictmsr what becomes of the instruction, EINVAL is #GP.
  */
 #include <errno.h>
 #include <string.h>
@@ -9,19 +10,12 @@
 #include "vlapic.h"
 #include "vmm_local.h"
 
-#define MSR_PLATFORM_ID 0x17
 #define MSR_APICBASE 0x1b
-#define MSR_SMI_COUNT 0x34
-#define MSR_FEATURE_CONTROL 0x3a
 #define MSR_SPEC_CTRL 0x48
 #define MSR_PRED_CMD 0x49
-#define MSR_BIOS_UPDT_TRIG 0x79
-#define MSR_BIOS_SIGN 0x8b
 #define MSR_PLATFORM_INFO 0xce
 #define MSR_MTRRCAP 0xfe
 #define MSR_ARCH_CAPABILITIES 0x10a
-#define MSR_FLUSH_CMD 0x10b
-#define MSR_MISC_FEATURES 0x140
 #define MSR_MCG_CAP 0x179
 #define MSR_MCG_STATUS 0x17a
 #define MSR_MISC_ENABLE 0x1a0
@@ -33,8 +27,6 @@
 #define MSR_MTRR_4K 0x268
 #define MSR_PAT 0x277
 #define MSR_MTRR_DEFTYPE 0x2ff
-#define MSR_MC0_CTL 0x400
-#define MSR_MC_END 0x480
 #define MSR_TSC_DEADLINE 0x6e0
 #define MSR_X2APIC_FIRST 0x800
 #define MSR_X2APIC_LAST 0x8ff
@@ -42,12 +34,20 @@
 #define MTRRCAP_FIXED 0x100u
 #define MTRRCAP_WC 0x400u
 #define MTRR_DEF_MASK 0xcffu
-#define MTRR_PHYS_MASK 0xffffffffff000UL /* 52 bits */
 #define PAT_RESET 0x0007040600070406UL
 
 #define MISC_FAST_STRING 0x1u
 #define MISC_NO_BTS 0x800u
 #define MISC_NO_PEBS 0x1000u
+/*
+ * What processors of family 6 let a system switch: fast strings, thermal
+ * control, SpeedStep, MONITOR, few CPUID leaves, xTPR messages, no NX.  Kept,
+ * and without an effect: most of it is not there, and no system takes leaves
+ * or NX from itself.
+ */
+#define MISC_WRITABLE                                                  \
+	(MISC_FAST_STRING | 1u << 3 | 1u << 16 | 1u << 18 | 1u << 22 | \
+	    1u << 23 | 1UL << 34)
 
 /*
  * The software processor does not speculate: RDCL_NO, IBRS_ALL,
@@ -116,8 +116,9 @@ mtrr_read(struct vmm_mtrr *mtrr, uint32_t msr, uint64_t *val)
 }
 
 static int
-mtrr_write(struct vmm_mtrr *mtrr, uint32_t msr, uint64_t val)
+mtrr_write(struct vcpu *vcpu, uint32_t msr, uint64_t val)
 {
+	struct vmm_mtrr *mtrr = &vcpu->mtrr;
 	uint64_t *fixed, allowed;
 
 	if (msr == MSR_MTRRCAP)
@@ -132,7 +133,8 @@ mtrr_write(struct vmm_mtrr *mtrr, uint32_t msr, uint64_t val)
 			return (EINVAL);
 		*fixed = val;
 	} else if (msr - MSR_MTRR_VAR < 2 * VM_MTRR_VARS) {
-		allowed = MTRR_PHYS_MASK | ((msr & 1) != 0 ? 0x800 : 0xff);
+		allowed = (1UL << x86_phys_bits(vcpu)) - PAGE_SIZE_4K;
+		allowed |= (msr & 1) != 0 ? 0x800 : 0xff;
 		if ((val & ~allowed) != 0 ||
 		    ((msr & 1) == 0 && !memory_type_ok(val & 0xff, false)))
 			return (EINVAL);
@@ -214,10 +216,6 @@ vmm_rdmsr(struct vcpu *vcpu, uint32_t msr, uint64_t *val)
 			: vlapic_msr_read(vcpu->vlapic, msr, val));
 	if (is_mtrr(msr))
 		return (mtrr_read(&vcpu->mtrr, msr, val));
-	if (msr >= MSR_MC0_CTL && msr < MSR_MC_END) {
-		*val = 0;
-		return (0);
-	}
 	switch (msr) {
 	case MSR_APICBASE:
 		if (vcpu->vlapic == NULL)
@@ -230,9 +228,6 @@ vmm_rdmsr(struct vcpu *vcpu, uint32_t msr, uint64_t *val)
 	case MSR_MISC_ENABLE:
 		*val = vcpu->misc_enable;
 		return (0);
-	case MSR_FEATURE_CONTROL:
-		*val = 1; /* locked, nothing enabled */
-		return (0);
 	case MSR_PLATFORM_INFO:
 		*val = platform_info();
 		return (0);
@@ -241,10 +236,6 @@ vmm_rdmsr(struct vcpu *vcpu, uint32_t msr, uint64_t *val)
 		ratio = (vmm_tsc_hz() / 100000000) & 0xff;
 		*val = ratio * 0x0101010101010101UL;
 		return (0);
-	case MSR_SMI_COUNT:	/* no SMI ever comes */
-	case MSR_MISC_FEATURES: /* no CPUID faulting */
-	case MSR_PLATFORM_ID:
-	case MSR_BIOS_SIGN:
 	case MSR_MCG_CAP:
 	case MSR_MCG_STATUS:
 		*val = 0;
@@ -278,10 +269,9 @@ wrmsr_state(struct vcpu *vcpu, uint32_t msr, uint64_t val)
 		vcpu->pat = val;
 		return (0);
 	case MSR_MISC_ENABLE:
-		/* Fast strings are all that can be switched. */
-		if (((val ^ vcpu->misc_enable) & ~(uint64_t)MISC_FAST_STRING) !=
-		    0)
-			return (EINVAL);
+		/* As on bhyve, what cannot be switched is x86.strictmsr's. */
+		if (((val ^ vcpu->misc_enable) & ~(uint64_t)MISC_WRITABLE) != 0)
+			return (ENOENT);
 		vcpu->misc_enable = val;
 		return (0);
 	case MSR_SPEC_CTRL:
@@ -309,28 +299,46 @@ vmm_wrmsr(struct vcpu *vcpu, uint32_t msr, uint64_t val)
 		return (error);
 	}
 	if (is_mtrr(msr))
-		return (mtrr_write(&vcpu->mtrr, msr, val));
-	if (msr >= MSR_MC0_CTL && msr < MSR_MC_END)
-		return (0);
+		return (mtrr_write(vcpu, msr, val));
 	switch (msr) {
-	case MSR_MCG_CAP: /* read-only */
-	case MSR_PLATFORM_ID:
-	case MSR_PLATFORM_INFO:
-	case MSR_ARCH_CAPABILITIES:
-	case MSR_FEATURE_CONTROL:
-		return (EINVAL);
+	case MSR_MCG_CAP:
+		return (EINVAL); /* read-only */
 	case MSR_MCG_STATUS:
-	case MSR_MISC_FEATURES:
-	case MSR_BIOS_SIGN:
-	case MSR_BIOS_UPDT_TRIG:
-	case MSR_TURBO_RATIO_LIMIT:
-	case MSR_TURBO_RATIO_LIMIT1:
 		return (0);
 	case MSR_PRED_CMD:
-	case MSR_FLUSH_CMD:
-		/* Commands to caches and predictors that are not there. */
+		/* A command to predictors that are not there. */
 		return (own_cpuid(vcpu) ? (val & ~1UL ? EINVAL : 0) : ENOENT);
 	default:
 		return (wrmsr_state(vcpu, msr, val));
 	}
+}
+
+/* A processor may have its own of the core's, which no guest reaches. */
+int
+vmm_get_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *val)
+{
+	int error;
+
+	error = vmm_rdmsr(vcpu, msr, val);
+	return (error != ENOENT
+		? error
+		: vcpu->vm->ops->getmsr(vcpu->cookie, msr, val));
+}
+
+int
+vmm_set_msr(struct vcpu *vcpu, uint32_t msr, uint64_t val)
+{
+	const struct vmm_ops *ops = vcpu->vm->ops;
+	uint64_t old;
+	int error;
+
+	if (vmm_rdmsr(vcpu, msr, &old) == ENOENT) {
+		error = ops->setmsr(vcpu->cookie, msr, val);
+		return (error == 0 ? 0 : vmm_wrmsr(vcpu, msr, val));
+	}
+	error = vmm_wrmsr(vcpu, msr, val);
+	/* The PAT counts where a processor walks page tables, too. */
+	if (error == 0 && msr == MSR_PAT)
+		(void)ops->setmsr(vcpu->cookie, msr, val);
+	return (error == ENOENT ? EINVAL : error);
 }

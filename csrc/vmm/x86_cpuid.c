@@ -43,6 +43,7 @@
 /* Leaf 7: FSGSBASE BMI1 HLE AVX2 SMEP BMI2 ERMS INVPCID RTM AVX512F/DQ RDSEED
  * ADX SMAP AVX512IFMA CLFLUSHOPT CLWB AVX512PF/ER/CD SHA AVX512BW/VL. */
 #define B7_ALLOWED 0xfdbf0fb9u
+#define B7_INVPCID (1u << 10)
 /* AVX512VBMI UMIP VBMI2 GFNI VAES VPCLMULQDQ VNNI BITALG VPOPCNTDQ RDPID. */
 #define C7_ALLOWED 0x00405f46u
 /* FSRM VP2INTERSECT MD_CLEAR. */
@@ -62,7 +63,8 @@
 #define DE_ALLOWED 0xefd3fbffu
 #define DE_OWN 0x2c100800u
 
-#define HV_MAX_LEAF 0x40000000u
+#define HV_LEAF 0x40000000u /* the only one of its range */
+#define EXT_LEAF 0x80000000u
 #define OWN_MAX_LEAF 0xdu
 #define OWN_MAX_EXT 0x80000008u
 #define OWN_SIGNATURE 0x000106a5u /* family 6 model 26 stepping 5 */
@@ -79,25 +81,42 @@ struct cpuid_ctx {
 	bool host; /* show the host's processor */
 };
 
-static bool
-host_vendor(const char *vendor)
+static void
+host_leaf(uint32_t leaf, uint32_t subleaf, uint32_t r4[4])
 {
-	uint32_t a, regs[3];
+	__cpuid_count(leaf, subleaf, r4[0], r4[1], r4[2], r4[3]);
+}
 
-	__cpuid(0, a, regs[0], regs[2], regs[1]);
-	return (memcmp(regs, vendor, 12) == 0);
+/* The vendor's name is in EBX, EDX, ECX. */
+static void
+host_vendor(char vendor[13])
+{
+	uint32_t r4[4];
+
+	host_leaf(0, 0, r4);
+	memcpy(vendor, &r4[1], 4);
+	memcpy(vendor + 4, &r4[3], 4);
+	memcpy(vendor + 8, &r4[2], 4);
+	vendor[12] = '\0';
 }
 
 bool
 x86_host_is_amd(void)
 {
-	return (host_vendor("AuthenticAMD") || host_vendor("HygonGenuine"));
+	char vendor[13];
+
+	host_vendor(vendor);
+	return (strcmp(vendor, "AuthenticAMD") == 0 ||
+	    strcmp(vendor, "HygonGenuine") == 0);
 }
 
-static void
-host_leaf(uint32_t leaf, uint32_t subleaf, uint32_t r4[4])
+void
+x86_cpuid_vendor(struct vm *vm, char vendor[13])
 {
-	__cpuid_count(leaf, subleaf, r4[0], r4[1], r4[2], r4[3]);
+	if ((vm->ops->flags & VMM_OPS_HOST_CPUID) != 0)
+		host_vendor(vendor);
+	else
+		memcpy(vendor, "GenuineIntel", 13);
 }
 
 static uint32_t
@@ -133,14 +152,13 @@ mask(const struct cpuid_ctx *cc, uint32_t leaf, uint32_t sub, uint32_t r4[4])
 static void
 leaf_vendor(const struct cpuid_ctx *cc, uint32_t r4[4])
 {
-	if (cc->host)
-		host_leaf(0, 0, r4);
-	else {
-		memcpy(&r4[1], "Genu", 4);
-		memcpy(&r4[3], "ineI", 4);
-		memcpy(&r4[2], "ntel", 4);
-	}
+	char vendor[13];
+
+	x86_cpuid_vendor(cc->vcpu->vm, vendor);
 	r4[0] = max_leaf(cc);
+	memcpy(&r4[1], vendor, 4);
+	memcpy(&r4[3], vendor + 4, 4);
+	memcpy(&r4[2], vendor + 8, 4);
 }
 
 static void
@@ -174,6 +192,17 @@ leaf_features(const struct cpuid_ctx *cc, uint32_t r4[4])
 		r4[2] |= C1_OSXSAVE;
 }
 
+/* INVPCID is offered beside PCID only: a host's kernel may do without. */
+static void
+invpcid_needs_pcid(const struct cpuid_ctx *cc, uint32_t r4[4])
+{
+	uint32_t f1[4] = { 0 };
+
+	leaf_features(cc, f1);
+	if ((f1[2] & C1_PCID) == 0)
+		r4[1] &= ~B7_INVPCID;
+}
+
 static void
 leaf_extfeatures(const struct cpuid_ctx *cc, uint32_t sub, uint32_t r4[4])
 {
@@ -186,6 +215,7 @@ leaf_extfeatures(const struct cpuid_ctx *cc, uint32_t sub, uint32_t r4[4])
 		r4[2] &= C7_ALLOWED;
 		r4[3] &= D7_ALLOWED;
 		mask(cc, 7, 0, r4);
+		invpcid_needs_pcid(cc, r4);
 		return;
 	}
 	r4[1] = B7_ALLOWED;
@@ -296,7 +326,9 @@ basic_leaf(
 		leaf_extfeatures(cc, sub, r4);
 		break;
 	case 0xb:
-		x86_topo_leafb(cc->vcpu, sub, r4);
+		/* AMD's have leaves of their own, as on bhyve. */
+		if (!cc->host || !x86_host_is_amd())
+			x86_topo_leafb(cc->vcpu, sub, r4);
 		break;
 	case 0xd:
 		leaf_xsave(cc, sub, r4);
@@ -392,22 +424,36 @@ x86_emulate_cpuid(struct vcpu *vcpu, uint32_t *eax, uint32_t *ebx,
     uint32_t *ecx, uint32_t *edx)
 {
 	struct cpuid_ctx cc = { vcpu, vcpu->vm->ops, false };
-	uint32_t leaf = *eax, sub = *ecx, r4[4] = { 0 };
+	uint32_t leaf = *eax, sub = *ecx, last, r4[4] = { 0 };
 
 	cc.host = (cc.ops->flags & VMM_OPS_HOST_CPUID) != 0;
-	if (leaf >= 0x80000000 && leaf <= max_ext_leaf(&cc)) {
-		ext_leaf(&cc, leaf, sub, r4);
-	} else if (leaf == 0x40000000) {
-		r4[0] = HV_MAX_LEAF;
+	/* Past the end of a range is as its highest leaf. */
+	if (leaf >= EXT_LEAF) {
+		last = max_ext_leaf(&cc);
+		ext_leaf(&cc, leaf < last ? leaf : last, sub, r4);
+	} else if (leaf >= HV_LEAF) {
+		r4[0] = HV_LEAF;
 		memcpy(&r4[1], "bhyve bhyve ", 12);
 	} else {
-		/* Past the end is as the highest basic leaf. */
-		if (leaf > max_leaf(&cc))
-			leaf = max_leaf(&cc);
-		basic_leaf(&cc, leaf, sub, r4);
+		last = max_leaf(&cc);
+		basic_leaf(&cc, leaf < last ? leaf : last, sub, r4);
 	}
 	*eax = r4[0];
 	*ebx = r4[1];
 	*ecx = r4[2];
 	*edx = r4[3];
+}
+
+unsigned int
+x86_phys_bits(struct vcpu *vcpu)
+{
+	uint32_t eax = EXT_LEAF, ebx = 0, ecx = 0, edx = 0;
+
+	x86_emulate_cpuid(vcpu, &eax, &ebx, &ecx, &edx);
+	if (eax < 0x80000008)
+		return (36);
+	eax = 0x80000008;
+	ecx = 0;
+	x86_emulate_cpuid(vcpu, &eax, &ebx, &ecx, &edx);
+	return (eax & 0xff);
 }

@@ -490,13 +490,24 @@ vm_trouble(struct vmctx *ctx)
 const char *
 vm_get_backend(struct vmctx *ctx)
 {
-	struct vm_backend a = { "" };
+	struct vm_backend a = { .name = "" };
 
 	if (VMIOC(ctx, VM_GET_BACKEND, &a) != 0)
 		return ("");
 	memcpy(ctx->backend, a.name, sizeof(ctx->backend));
 	ctx->backend[sizeof(ctx->backend) - 1] = '\0';
 	return (ctx->backend);
+}
+
+bool
+vm_amd_guests(struct vmctx *ctx)
+{
+	struct vm_backend a = { .name = "" };
+
+	if (VMIOC(ctx, VM_GET_BACKEND, &a) != 0)
+		return (false);
+	return (strncmp(a.vendor, "AuthenticAMD", sizeof(a.vendor)) == 0 ||
+	    strncmp(a.vendor, "HygonGenuine", sizeof(a.vendor)) == 0);
 }
 
 /* As FreeBSD's: the number into *len, or, without one, a copy to free. */

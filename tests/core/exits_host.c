@@ -1,5 +1,6 @@
 /*
- * The exit handlers of bhyve, called with made-up exits: argv[1] names one.
+ * The exit handlers of bhyve, called with made-up exits: argv[1] names one;
+ * "amd" behind it makes the guest's processor one of theirs.
  * Prints what the handler returns; its lines are on stderr.
  */
 #include <stdio.h>
@@ -19,6 +20,14 @@ int
 vcpu_id(struct vcpu *vcpu)
 {
 	return (3);
+}
+
+static bool amd_guests;
+
+bool
+vm_amd_guests(struct vmctx *ctx)
+{
+	return (amd_guests);
 }
 
 int
@@ -136,6 +145,12 @@ static const struct {
 	{ "rdmsr", { .exitcode = VM_EXITCODE_RDMSR, .u.msr.code = 0x1234567 } },
 	{ "rdmsr-known",
 	    { .exitcode = VM_EXITCODE_RDMSR, .u.msr.code = 0x17 } },
+	{ "rdmsr-hwcr",
+	    { .exitcode = VM_EXITCODE_RDMSR, .u.msr.code = 0xc0010015 } },
+	{ "wrmsr-hwcr",
+	    { .exitcode = VM_EXITCODE_WRMSR, .u.msr.code = 0xc0010015 } },
+	{ "wrmsr-uncore",
+	    { .exitcode = VM_EXITCODE_WRMSR, .u.msr.code = 0xd04 } },
 	{ "suspend-none", { .exitcode = VM_EXITCODE_SUSPENDED } },
 	{ "suspend-reset",
 	    { .exitcode = VM_EXITCODE_SUSPENDED,
@@ -158,8 +173,9 @@ main(int argc, char **argv)
 	set_config_bool("x86.strictio", true);
 	vmexit_init();
 	for (i = 0; i < sizeof(exits) / sizeof(exits[0]); i++) {
-		if (argc != 2 || strcmp(argv[1], exits[i].name) != 0)
+		if (argc < 2 || strcmp(argv[1], exits[i].name) != 0)
 			continue;
+		amd_guests = argc == 3 && strcmp(argv[2], "amd") == 0;
 		printf("returns %d\n",
 		    vmexit_dispatch(NULL, NULL, &exits[i].vme, &next));
 		printf("enters %u\n", (unsigned int)next.cmd);

@@ -63,6 +63,17 @@ vm exit[3]
     ("rdmsr", CONTINUE, "rdmsr to register 0x1234567 on vcpu 3\n",
      "exception 13 1\n"),
     ("rdmsr-known", FAIL, "vcpu 3: its registers cannot be set\n", ""),
+    ("rdmsr-known amd", CONTINUE, "rdmsr to register 0x17 on vcpu 3\n",
+     "exception 13 1\n"),
+    ("rdmsr-hwcr", CONTINUE, "rdmsr to register 0xc0010015 on vcpu 3\n",
+     "exception 13 1\n"),
+    ("rdmsr-hwcr amd", FAIL, "vcpu 3: its registers cannot be set\n", ""),
+    ("wrmsr-hwcr", CONTINUE, "wrmsr to register 0xc0010015(0x0) on vcpu 3\n",
+     "exception 13 1\n"),
+    ("wrmsr-hwcr amd", CONTINUE, "", ""),
+    ("wrmsr-uncore", CONTINUE, "", ""),
+    ("wrmsr-uncore amd", CONTINUE, "wrmsr to register 0xd04(0x0) on vcpu 3\n",
+     "exception 13 1\n"),
     ("suspend-none", STOP, "vmexit_suspended: invalid reason 0\n", "stop 100\n"),
     ("suspend-99", STOP, "vmexit_suspended: invalid reason 99\n", "stop 100\n"),
     ("suspend-reset", STOP, "", "stop 0\n"),
@@ -83,7 +94,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_made_of_an_exit(program: Path, row: tuple[str, int, str, str]) -> None:
     name, returns, lines, deeds = row
     done = subprocess.run(
-        [program, name], capture_output=True, text=True, timeout=60, check=True
+        [program, *name.split()], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stderr == lines
     enters = 2 if name == "mmio" else 0

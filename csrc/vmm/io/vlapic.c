@@ -499,13 +499,12 @@ vlapic_set_ids(struct vlapic *vlapic)
 }
 
 int
-vlapic_set_apicbase(struct vlapic *vlapic, uint64_t val)
+vlapic_check_apicbase(struct vcpu *vcpu, uint64_t old, uint64_t *newval)
 {
 	enum x2apic_state x2state;
-	uint64_t old;
+	uint64_t val = *newval;
 	bool was_on, was_x2, on, x2;
 
-	old = vlapic_get_apicbase(vlapic);
 	/* bhyve's APIC does not move; the boot processor bit is fixed. */
 	if ((val & APIC_BASE_RESERVED) != 0 || ((old ^ val) & ~0xfffULL) != 0)
 		return (EINVAL);
@@ -520,12 +519,24 @@ vlapic_set_apicbase(struct vlapic *vlapic, uint64_t val)
 	if (was_x2 && on && !x2)
 		return (EINVAL);
 	if (x2 && !was_x2 &&
-	    (vmm_get_x2apic_state(vlapic->vcpu, &x2state) != 0 ||
+	    (vmm_get_x2apic_state(vcpu, &x2state) != 0 ||
 		x2state != X2APIC_ENABLED))
 		return (EINVAL);
-	if (old == val)
-		return (0);
-	if (was_on && !on) {
+	*newval = val;
+	return (0);
+}
+
+int
+vlapic_set_apicbase(struct vlapic *vlapic, uint64_t val)
+{
+	uint64_t old;
+	int error;
+
+	old = vlapic_get_apicbase(vlapic);
+	error = vlapic_check_apicbase(vlapic->vcpu, old, &val);
+	if (error != 0 || old == val)
+		return (error);
+	if ((old & ~val & APICBASE_ENABLED) != 0) {
 		vlapic_reset_regs(vlapic);
 		vlapic_timer_reset(vlapic);
 	}

@@ -1,7 +1,8 @@
 /*
- * MSRs.  Those that the core keeps for every processor (vmm_msr.c) are
- * filtered out of KVM and come back as exits, as do those KVM does not know;
- * what the core does not know either goes to user space.
+ * MSRs.  A guest sees those of KVM that bhyve's have, too.  All others are
+ * filtered out and come back as exits; what the core (vmm_msr.c) does not know
+ * goes to user space.  So a guest finds the same on every KVM, whatever else
+ * this one answers for.
  */
 #include <errno.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <x86intrin.h>
 
 #include "kvm_local.h"
+#include "vlapic.h"
 
 #define MSR_TSC 0x10
 #define MSR_APICBASE 0x1b
@@ -18,6 +20,7 @@
 #define MSR_SYSENTER_EIP 0x176
 #define MSR_DEBUGCTL 0x1d9
 #define MSR_PAT 0x277
+#define MSR_TSC_DEADLINE 0x6e0
 #define MSR_EFER 0xc0000080
 #define MSR_STAR 0xc0000081
 #define MSR_LSTAR 0xc0000082
@@ -31,43 +34,48 @@
 
 #define MSR_BATCH 16
 
-/* The core's: see vmm_rdmsr(); the last is user space's (xmsr.c). */
+/*
+ * What a guest has of KVM, subject to what CPUID offers.  TSC_ADJUST: a KVM
+ * that interprets its guests shows them the host's bit of it (kvm_cpuid.c).
+ * x2APIC registers no filter can keep from KVM.
+ */
 static const struct {
 	uint32_t base;
 	uint32_t count;
-} core_msrs[] = {
-	{ 0x17, 1 },	   /* PLATFORM_ID */
-	{ 0x3a, 1 },	   /* FEATURE_CONTROL */
-	{ 0x79, 1 },	   /* BIOS_UPDT_TRIG */
-	{ 0x8b, 1 },	   /* BIOS_SIGN */
-	{ 0xce, 1 },	   /* PLATFORM_INFO */
-	{ 0xfe, 1 },	   /* MTRRCAP */
-	{ 0x179, 2 },	   /* MCG_CAP, MCG_STATUS */
-	{ 0x1a0, 1 },	   /* MISC_ENABLE */
-	{ 0x1ad, 2 },	   /* TURBO_RATIO_LIMIT */
-	{ 0x200, 120 },	   /* MTRRs, PAT */
-	{ 0x2ff, 1 },	   /* MTRRdefType */
-	{ 0x400, 128 },	   /* machine check banks */
-	{ 0xc0010015, 1 }, /* AMD's HWCR: the TSC counts at P0's pace */
+	bool interpreted; /* only there */
+} kvm_msrs[] = {
+	{ MSR_TSC, 1, false }, { MSR_TSC_ADJUST, 1, true },
+	{ MSR_SYSENTER_CS, 3, false }, { MSR_TSC_DEADLINE, 1, false },
+	{ MSR_EFER, 5, false },	  /* and STAR, LSTAR, CSTAR, SF_MASK */
+	{ MSR_FSBASE, 4, false }, /* and GS, KGSBASE, TSC_AUX */
 };
-#define NCORE (sizeof(core_msrs) / sizeof(core_msrs[0]))
-_Static_assert(NCORE <= KVM_MSR_FILTER_MAX_RANGES, "as many as KVM takes");
+#define NKVM (sizeof(kvm_msrs) / sizeof(kvm_msrs[0]))
+_Static_assert(NKVM < KVM_MSR_FILTER_MAX_RANGES, "with APICBASE KVM's own");
 
+/* All others are refused there, and come back as exits. */
 int
 kvm_msr_init(struct kvm_vm *kv)
 {
-	static uint8_t deny[16]; /* a clear bit refuses; 128 MSRs at most */
+	static uint8_t allow[1] = { 0xff }; /* eight MSRs at most */
 	struct kvm_msr_filter filter;
+	struct kvm_msr_filter_range *r = filter.ranges;
 
 	memset(&filter, 0, sizeof(filter));
-	filter.flags = KVM_MSR_FILTER_DEFAULT_ALLOW;
-	for (size_t i = 0; i < NCORE; i++) {
-		filter.ranges[i].flags =
-		    KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE;
-		filter.ranges[i].base = core_msrs[i].base;
-		filter.ranges[i].nmsrs = core_msrs[i].count;
-		filter.ranges[i].bitmap = deny;
-	}
+	filter.flags = KVM_MSR_FILTER_DEFAULT_DENY;
+	/* Writes are checked as bhyve's APIC does: it does not move. */
+	*r++ = (struct kvm_msr_filter_range) { .flags = KVM_MSR_FILTER_READ,
+		.base = MSR_APICBASE,
+		.nmsrs = 1,
+		.bitmap = allow };
+	for (size_t i = 0; i < NKVM; i++)
+		if (!kvm_msrs[i].interpreted || kv->interpreted)
+			*r++ = (struct kvm_msr_filter_range) {
+				.flags =
+				    KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
+				.base = kvm_msrs[i].base,
+				.nmsrs = kvm_msrs[i].count,
+				.bitmap = allow
+			};
 	return (KVM_IOCTL(kv->fd, KVM_X86_SET_MSR_FILTER, &filter));
 }
 
@@ -250,6 +258,32 @@ msr_to_user(struct kvm_vcpu *kc, struct vm_exit *vme, bool read)
 	return (0);
 }
 
+/* Through the core's checks, and into KVM's local APIC. */
+static int
+write_apicbase(struct kvm_vcpu *kc, uint64_t val)
+{
+	uint64_t old;
+	int error;
+
+	error = kvm_getmsr(kc, MSR_APICBASE, &old);
+	if (error == 0)
+		error = vlapic_check_apicbase(kc->vcpu, old, &val);
+	return (error != 0 ? error : kvm_setmsr(kc, MSR_APICBASE, val));
+}
+
+static int
+write_msr(struct kvm_vcpu *kc, uint32_t msr, uint64_t val)
+{
+	int error;
+
+	if (msr == MSR_APICBASE)
+		return (write_apicbase(kc, val) != 0 ? EINVAL : 0);
+	error = vmm_wrmsr(kc->vcpu, msr, val);
+	if (error == 0 && msr == MSR_PAT)
+		(void)kvm_setmsr(kc, MSR_PAT, val);
+	return (error);
+}
+
 bool
 kvm_exit_msr(struct kvm_vcpu *kc, struct vm_exit *vme, int *error)
 {
@@ -266,7 +300,7 @@ kvm_exit_msr(struct kvm_vcpu *kc, struct vm_exit *vme, int *error)
 	if (read)
 		rc = vmm_rdmsr(kc->vcpu, msr, &val);
 	else
-		rc = vmm_wrmsr(kc->vcpu, msr, run->msr.data);
+		rc = write_msr(kc, msr, run->msr.data);
 	if (rc == ENOENT && run->msr.reason != KVM_MSR_EXIT_REASON_INVAL) {
 		*error = msr_to_user(kc, vme, read);
 		return (*error == 0);
@@ -275,8 +309,6 @@ kvm_exit_msr(struct kvm_vcpu *kc, struct vm_exit *vme, int *error)
 	run->msr.error = rc != 0;
 	if (read)
 		run->msr.data = val;
-	else if (rc == 0 && msr == MSR_PAT)
-		(void)kvm_setmsr(kc, MSR_PAT, run->msr.data);
 	kc->unfinished = true;
 	return (false);
 }

@@ -15,7 +15,6 @@
 #define CR0_PG 0x80000000ULL
 #define CR4_PAE 0x20ULL
 #define EFER_LMA 0x400ULL
-#define MSR_MISC_ENABLE 0x1a0
 #define MSR_PAT 0x277
 #define XSAVE_SIZE 4096	 /* struct kvm_xsave */
 #define XSAVE_LEGACY 416 /* x87 and SSE registers of the image */
@@ -35,6 +34,7 @@ struct kvm_soft {
 	struct soft_arch_state before; /* as it was in KVM */
 	struct kvm_vcpu_events events;
 	struct kvm_xsave xsave;
+	uint64_t pat; /* the core's, of which KVM has a copy */
 };
 
 /* The members of soft_arch_state that are in soft_msrs, in its order. */
@@ -139,8 +139,7 @@ get_msrs(struct kvm_vcpu *kc, struct soft_arch_state *a)
 	msr_members(a, m);
 	for (int i = 0; i < NMSRS; i++)
 		*m[i] = vals[i];
-	if (vmm_rdmsr(kc->vcpu, MSR_PAT, &a->pat) != 0 ||
-	    vmm_rdmsr(kc->vcpu, MSR_MISC_ENABLE, &a->misc_enable) != 0)
+	if (vmm_rdmsr(kc->vcpu, MSR_PAT, &kc->soft->pat) != 0)
 		return (EIO);
 	return (kvm_get_tsc_offset(kc, &a->tsc_offset));
 }
@@ -234,7 +233,7 @@ static int
 put_msrs(
     struct kvm_vcpu *kc, struct soft_arch_state *a, struct soft_arch_state *b)
 {
-	uint64_t *m[NMSRS], *o[NMSRS];
+	uint64_t *m[NMSRS], *o[NMSRS], pat;
 	int error = 0;
 
 	msr_members(a, m);
@@ -242,8 +241,10 @@ put_msrs(
 	for (int i = 0; error == 0 && i < NMSRS; i++)
 		if (*m[i] != *o[i])
 			error = kvm_setmsr(kc, soft_msrs[i], *m[i]);
-	if (error == 0 && a->pat != b->pat)
-		error = vmm_wrmsr(kc->vcpu, MSR_PAT, a->pat);
+	if (error == 0)
+		error = vmm_rdmsr(kc->vcpu, MSR_PAT, &pat);
+	if (error == 0 && pat != kc->soft->pat)
+		error = kvm_setmsr(kc, MSR_PAT, pat);
 	if (error == 0 && a->tsc_offset != b->tsc_offset)
 		error = kvm_set_tsc_offset(kc, a->tsc_offset);
 	return (error);

@@ -48,8 +48,8 @@ host_features(void)
 	uint32_t a, b, c, d, f;
 
 	f = SF_CX8 | SF_CX16 | SF_MMX | SF_SSE | SF_SSE2 | SF_XSAVE | SF_FXSR |
-	    SF_RDTSCP | SF_FSGSBASE | SF_INVPCID | SF_MOVBE | SF_RDPID |
-	    SF_CLFLUSH | SF_CMOV | SF_LZCNT | SF_BMI1 | SF_BMI2 | SF_ADX;
+	    SF_RDTSCP | SF_FSGSBASE | SF_MOVBE | SF_RDPID | SF_CLFLUSH |
+	    SF_CMOV | SF_LZCNT | SF_BMI1 | SF_BMI2 | SF_ADX;
 	__builtin_cpu_init();
 	if (__builtin_cpu_supports("sse3"))
 		f |= SF_SSE3;

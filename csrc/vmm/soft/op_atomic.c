@@ -402,7 +402,7 @@ op_cmpxchg16b(struct softcpu *cpu, const struct insn *in)
 	SOFT_NEXT(cpu, in);
 }
 
-/* The decoder has checked nothing of REX.W: 16B wants CX16. */
+/* One row for both: REX.W makes it 16 bytes. */
 soft_op
 ibind_cmpxchg8b(const struct soft_dec *d, struct insn *in)
 {

@@ -12,8 +12,6 @@
 #define MSR_SYSENTER_CS 0x174u
 #define MSR_SYSENTER_ESP 0x175u
 #define MSR_SYSENTER_EIP 0x176u
-#define MSR_MISC_ENABLE 0x1a0u
-#define MSR_PAT 0x277u
 #define MSR_TSC_DEADLINE 0x6e0u
 #define MSR_EFER 0xc0000080u
 #define MSR_STAR 0xc0000081u
@@ -26,9 +24,6 @@
 #define MSR_TSC_AUX 0xc0000103u
 
 #define EFER_KNOWN (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
-/* MISC_ENABLE bits without an effect here: fast strings, thermal control,
- * SpeedStep, MONITOR, xTPR. */
-#define MISC_WRITABLE (1u << 0 | 1u << 3 | 1u << 16 | 1u << 18 | 1u << 23)
 
 uint64_t
 soft_rdtsc(const struct softcpu *cpu)
@@ -52,10 +47,6 @@ msr_field(struct softcpu *cpu, uint32_t msr, bool *canonical)
 		return (&cpu->sfmask);
 	case MSR_TSC_AUX:
 		return (&cpu->tsc_aux);
-	case MSR_MISC_ENABLE:
-		return (&cpu->misc_enable);
-	case MSR_PAT:
-		return (&cpu->pat);
 	default:
 		break;
 	}
@@ -95,18 +86,6 @@ msr_get(struct softcpu *cpu, uint32_t msr, uint64_t *val)
 	else
 		return (ENOENT);
 	return (0);
-}
-
-/* Memory types of the PAT: 2, 3 and all above 7 are reserved. */
-static bool
-pat_valid(uint64_t val)
-{
-	int i;
-
-	for (i = 0; i < 8; i++, val >>= 8)
-		if ((val & 0xff) > 7 || (val & 0xff) == 2 || (val & 0xff) == 3)
-			return (false);
-	return (true);
 }
 
 /* LMA follows LME and paging; LME stands still while paging is on. */
@@ -170,10 +149,7 @@ soft_wrmsr(struct softcpu *cpu, uint32_t msr, uint64_t val)
 	if (field == NULL)
 		return (vmm_wrmsr(cpu->vcpu, msr, val));
 	if ((canonical && !sys_canonical(val)) ||
-	    (msr == MSR_PAT && !pat_valid(val)) ||
-	    ((msr == MSR_TSC_AUX || msr == MSR_SFMASK) && (val >> 32)) ||
-	    (msr == MSR_MISC_ENABLE &&
-		((val ^ cpu->misc_enable) & ~(uint64_t)MISC_WRITABLE)))
+	    ((msr == MSR_TSC_AUX || msr == MSR_SFMASK) && (val >> 32)))
 		return (EINVAL);
 	*field = val;
 	cpu->segbase[S_FS] = cpu->seg[S_FS].base;

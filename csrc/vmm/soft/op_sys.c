@@ -125,7 +125,7 @@ BIND(lidt, op_lidt)
 BIND(sgdt, op_sgdt)
 BIND(sidt, op_sidt)
 
-/* ---- INVLPG, INVPCID, caches ---- */
+/* ---- INVLPG, caches ---- */
 
 static void
 op_invlpg(struct softcpu *cpu, const struct insn *in)
@@ -137,30 +137,6 @@ op_invlpg(struct softcpu *cpu, const struct insn *in)
 	soft_end(cpu, in);
 }
 
-static void
-op_invpcid(struct softcpu *cpu, const struct insn *in)
-{
-	uint64_t lin, type, desc[2];
-
-	if (!soft_ea(cpu, in, 16, false, &lin) ||
-	    !soft_ld_bytes(cpu, in, lin, desc, 16))
-		return;
-	type = cpu->gpr[in->reg];
-	if (!(cpu->mode & MODE_64))
-		type = (uint32_t)type;
-	/* Without CR4.PCIDE only PCID 0 exists. */
-	if (type > 3 || (desc[0] >> 12) != 0 || (type <= 1 && desc[0] != 0) ||
-	    (type == 0 && !sys_canonical(desc[1]))) {
-		soft_fault_err(cpu, in, X_GP, 0);
-		return;
-	}
-	if (type == 0)
-		soft_tlb_flush_page(cpu, desc[1]);
-	else
-		soft_tlb_flush(cpu, type != 2);
-	soft_end(cpu, in);
-}
-
 /* Guest memory is coherent: cache control has no effect. */
 static void
 op_cache(struct softcpu *cpu, const struct insn *in)
@@ -169,7 +145,6 @@ op_cache(struct softcpu *cpu, const struct insn *in)
 }
 
 BIND(invlpg, op_invlpg)
-BIND(invpcid, op_invpcid)
 BIND(cache, op_cache)
 
 /* ---- HLT, CLI, STI ---- */

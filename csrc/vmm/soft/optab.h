@@ -116,7 +116,6 @@ soft_op soft_fuse(const struct soft_dec *a, const struct soft_dec *b,
 #define SF_FXSR 0x800u
 #define SF_RDTSCP 0x1000u
 #define SF_FSGSBASE 0x2000u
-#define SF_INVPCID 0x4000u
 #define SF_MOVBE 0x8000u
 #define SF_RDPID 0x10000u
 #define SF_CLFLUSH 0x20000u

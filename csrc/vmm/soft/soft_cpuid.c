@@ -1,7 +1,7 @@
 /*
  * CPUID bits that this engine implements.  Instruction sets follow from the
  * opcode rows (soft_features()); system features are listed here.  PCID is
- * not: translations carry no tag.
+ * not, nor INVPCID: translations carry no tag.
  */
 #include "soft_core_local.h"
 
@@ -45,8 +45,8 @@ static const struct feature_bit leaf7[] = {
 	{ SF_FSGSBASE, EBX, 0 }, { SF_BMI1, EBX, 3 },
 	{ 0, EBX, 6 }, /* x87 data pointer is exact on exceptions only */
 	{ 0, EBX, 7 }, /* SMEP */
-	{ SF_BMI2, EBX, 8 }, { 0, EBX, 9 },			      /* ERMS */
-	{ SF_INVPCID, EBX, 10 }, { SF_ADX, EBX, 19 }, { 0, EBX, 20 }, /* SMAP */
+	{ SF_BMI2, EBX, 8 }, { 0, EBX, 9 },   /* ERMS */
+	{ SF_ADX, EBX, 19 }, { 0, EBX, 20 },  /* SMAP */
 	{ SF_CLFLUSH, EBX, 23 },	      /* CLFLUSHOPT */
 	{ SF_CLFLUSH, EBX, 24 },	      /* CLWB */
 	{ 0, ECX, 2 },			      /* UMIP */

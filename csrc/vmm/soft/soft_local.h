@@ -197,7 +197,7 @@ struct softcpu {
 	uint64_t dr[8];	   /* 0-3, 6, 7 */
 	uint64_t star, lstar, cstar, sfmask, kgsbase;
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-	uint64_t pat, tsc_aux, misc_enable, spec_ctrl;
+	uint64_t tsc_aux;
 	uint64_t tsc_offset; /* guest TSC = host TSC + offset */
 	uint8_t intr_shadow; /* 1: behind STI, 2: behind MOV SS/POP SS */
 	uint8_t nmi_blocked; /* until IRET */

@@ -255,10 +255,12 @@ soft_getcap(void *vcpui, int type, int *val)
 		*val = (cpu->caps >> type) & 1;
 		return (0);
 	case VM_CAP_UNRESTRICTED_GUEST:
-	case VM_CAP_ENABLE_INVPCID:
 	case VM_CAP_RDPID:
 	case VM_CAP_RDTSCP:
 		*val = 1;
+		return (0);
+	case VM_CAP_ENABLE_INVPCID:
+		*val = 0;
 		return (0);
 	default:
 		return (ENOENT);
@@ -279,8 +281,8 @@ soft_setcap(void *vcpui, int type, int val)
 	case VM_CAP_ENABLE_INVPCID:
 	case VM_CAP_RDPID:
 	case VM_CAP_RDTSCP:
-		/* Part of the processor: always on. */
-		return (val != 0 ? 0 : EOPNOTSUPP);
+		/* Part of the processor, or not. */
+		return ((val != 0) == (now != 0) ? 0 : EOPNOTSUPP);
 	default:
 		cpu->caps = (uint16_t)((cpu->caps & ~(1u << type)) |
 		    ((val != 0 ? 1u : 0u) << type));

@@ -6,9 +6,6 @@
 
 #include "sys_local.h"
 
-#define PAT_RESET 0x0007040600070406ull
-#define MISC_RESET 1ull /* fast strings */
-
 static void
 reset_seg(struct softseg *s, uint16_t sel, uint64_t base, uint32_t attr)
 {
@@ -40,9 +37,6 @@ reset_msrs(struct softcpu *cpu)
 	cpu->kgsbase = 0;
 	cpu->sysenter_cs = cpu->sysenter_esp = cpu->sysenter_eip = 0;
 	cpu->tsc_aux = 0;
-	cpu->spec_ctrl = 0;
-	cpu->pat = PAT_RESET;
-	cpu->misc_enable = MISC_RESET;
 	cpu->tsc_offset = 0;
 	cpu->tsc_offset = -soft_rdtsc(cpu);
 }

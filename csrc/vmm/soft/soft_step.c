@@ -70,7 +70,7 @@ seg_out(struct soft_arch_seg *a, const struct softseg *s)
 #define EACH_WORD(X) \
 	X(cr0) X(cr2) X(cr3) X(cr4) X(cr8) X(efer) X(star) X(lstar) \
 	X(cstar) X(sfmask) X(kgsbase) X(sysenter_cs) X(sysenter_esp) \
-	X(sysenter_eip) X(pat) X(tsc_aux) X(misc_enable) X(tsc_offset) \
+	X(sysenter_eip) X(tsc_aux) X(tsc_offset) \
 	X(intr_shadow) X(nmi_blocked) X(rip)
 /* clang-format on */
 

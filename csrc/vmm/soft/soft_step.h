@@ -35,7 +35,7 @@ struct soft_arch_state {
 	uint64_t dr[8];	   /* 0-3, 6, 7 */
 	uint64_t star, lstar, cstar, sfmask, kgsbase;
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-	uint64_t pat, tsc_aux, misc_enable;
+	uint64_t tsc_aux;
 	uint64_t tsc_offset; /* guest TSC less host TSC */
 	uint8_t intr_shadow; /* 1: behind STI, 2: behind MOV SS */
 	uint8_t nmi_blocked;
