@@ -21,7 +21,7 @@ DATA = Path(__file__).parent / "data" / "command-lines.jsonl"
 STOPS = (
     "Could not open backing file",
     "Error opening bootrom",
-    "Cannot allocate memory",
+    "of guest memory do not fit",
     "no such interface",
     "No such file or directory",
     "Permission denied",
