@@ -56,7 +56,7 @@ _Static_assert(NKVM < KVM_MSR_FILTER_MAX_RANGES, "with APICBASE KVM's own");
 int
 kvm_msr_init(struct kvm_vm *kv)
 {
-	static uint8_t allow[1] = { 0xff }; /* eight MSRs at most */
+	static uint64_t allow = 0xff; /* eight MSRs at most; KVM reads longs */
 	struct kvm_msr_filter filter;
 	struct kvm_msr_filter_range *r = filter.ranges;
 
@@ -66,7 +66,7 @@ kvm_msr_init(struct kvm_vm *kv)
 	*r++ = (struct kvm_msr_filter_range) { .flags = KVM_MSR_FILTER_READ,
 		.base = MSR_APICBASE,
 		.nmsrs = 1,
-		.bitmap = allow };
+		.bitmap = (uint8_t *)&allow };
 	for (size_t i = 0; i < NKVM; i++)
 		if (!kvm_msrs[i].interpreted || kv->interpreted)
 			*r++ = (struct kvm_msr_filter_range) {
@@ -74,7 +74,7 @@ kvm_msr_init(struct kvm_vm *kv)
 				    KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
 				.base = kvm_msrs[i].base,
 				.nmsrs = kvm_msrs[i].count,
-				.bitmap = allow
+				.bitmap = (uint8_t *)&allow
 			};
 	return (KVM_IOCTL(kv->fd, KVM_X86_SET_MSR_FILTER, &filter));
 }
